@@ -1,0 +1,70 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"kubesolo.io/os/internal/atomicfile"
+)
+
+// saved is the file of Save: the Part, whose JSON hides its secrets, and the
+// secrets. The file is for root only.
+type saved struct {
+	Part     Part              `json:"part"`
+	EdgeKey  *string           `json:"edge-key,omitempty"`
+	ExtraEnv map[string]string `json:"extra-env,omitempty"`
+}
+
+// Save keeps the part that led to a healthy node at path, mode 0600.
+func Save(path string, p Part) error {
+	s := saved{Part: p}
+	if p.Portainer.EdgeKey != nil {
+		s.EdgeKey = new(p.Portainer.EdgeKey.Reveal())
+	}
+	if len(p.KubeSolo.ExtraEnv) > 0 {
+		s.ExtraEnv = make(map[string]string, len(p.KubeSolo.ExtraEnv))
+		for k, v := range p.KubeSolo.ExtraEnv {
+			s.ExtraEnv[k] = v.Reveal()
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the last good configuration: %w", err)
+	}
+	return atomicfile.Write(path, append(b, '\n'), 0o600)
+}
+
+// Load reads what Save wrote. When there is none the error is fs.ErrNotExist.
+func Load(path string) (Part, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Part{}, fmt.Errorf("last good configuration: %w", err)
+	}
+	var s saved
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Part{}, fmt.Errorf("last good configuration %s: %w", path, err)
+	}
+	if s.EdgeKey != nil {
+		s.Part.Portainer.EdgeKey = new(Secret(*s.EdgeKey))
+	}
+	for k, v := range s.ExtraEnv {
+		s.Part.KubeSolo.ExtraEnv[k] = Secret(v)
+	}
+	return s.Part, nil
+}
+
+// OrLastGood decides between a fresh Part and the last good one: when
+// parsing gave an error, the part at path is used and the reason is a warning in
+// one line. With neither, the node runs on the lower sources.
+func OrLastGood(fresh Part, parse error, path string) (Part, string) {
+	if parse == nil {
+		return fresh, ""
+	}
+	old, err := Load(path)
+	if err != nil {
+		return Part{Source: fresh.Source}, fmt.Sprintf("%s is not used, and no earlier good configuration is there; the defaults stand", fresh.Source)
+	}
+	old.Source = "last good configuration"
+	return old, fmt.Sprintf("%s is not used; the last configuration that led to a healthy node is", fresh.Source)
+}

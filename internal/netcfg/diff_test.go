@@ -1,0 +1,272 @@
+package netcfg_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"kubesolo.io/os/internal/netcfg"
+)
+
+// model is as much of the kernel as Diff must know: what goes away along with
+// an address, what replaces what, and which gateways are reachable.
+type model struct{ state netcfg.State }
+
+func (m *model) Snapshot() (netcfg.State, error) {
+	s := netcfg.State{ARPIgnore: m.state.ARPIgnore}
+	for _, l := range m.state.Links {
+		l.Addrs, l.Routes = slices.Clone(l.Addrs), slices.Clone(l.Routes)
+		s.Links = append(s.Links, l)
+	}
+	return s, nil
+}
+
+func (m *model) Do(op netcfg.Op) error {
+	if op.Kind == netcfg.OpARPIgnore {
+		m.state.ARPIgnore = 1
+		return nil
+	}
+	i := slices.IndexFunc(m.state.Links, func(l netcfg.LinkState) bool { return l.Name == op.Link })
+	if op.Kind == netcfg.OpLinkAdd {
+		if i >= 0 {
+			return fmt.Errorf("EEXIST")
+		}
+		m.state.Links = append(m.state.Links, netcfg.LinkState{Index: 100, Name: op.Link, Kind: op.LinkKind, MTU: 1500})
+		return nil
+	}
+	if i < 0 {
+		return fmt.Errorf("ENODEV")
+	}
+	l := &m.state.Links[i]
+	switch op.Kind {
+	case netcfg.OpLinkDel:
+		m.state.Links = slices.Delete(m.state.Links, i, i+1)
+	case netcfg.OpLinkMTU:
+		l.MTU = op.MTU
+	case netcfg.OpLinkUp:
+		l.Up = true
+	case netcfg.OpAddrAdd:
+		if !slices.ContainsFunc(l.Addrs, func(a netcfg.Addr) bool { return a.Prefix == op.Addr }) {
+			l.Addrs = append(l.Addrs, netcfg.Addr{Prefix: op.Addr, Ours: true})
+		}
+	case netcfg.OpAddrDel:
+		m.delAddr(l, op.Addr)
+	case netcfg.OpRouteDel:
+		n := len(l.Routes)
+		l.Routes = slices.DeleteFunc(l.Routes, func(r netcfg.Route) bool { return r == op.Route })
+		if len(l.Routes) == n {
+			return fmt.Errorf("ESRCH")
+		}
+	case netcfg.OpRouteReplace:
+		return m.replace(l, op.Route)
+	}
+	return nil
+}
+
+// delAddr: the first address of a subnet takes the others of it along, and
+// the routes through it.
+func (m *model) delAddr(l *netcfg.LinkState, p netip.Prefix) {
+	first := slices.IndexFunc(l.Addrs, func(a netcfg.Addr) bool { return a.Prefix.Masked() == p.Masked() })
+	primary := first >= 0 && l.Addrs[first].Prefix == p
+	l.Addrs = slices.DeleteFunc(l.Addrs, func(a netcfg.Addr) bool {
+		return a.Prefix == p || primary && a.Prefix.Addr().Is4() && a.Prefix.Masked() == p.Masked()
+	})
+	if primary {
+		l.Routes = slices.DeleteFunc(l.Routes, func(r netcfg.Route) bool { return r.Via.IsValid() && p.Contains(r.Via) })
+	}
+}
+
+func (m *model) replace(l *netcfg.LinkState, r netcfg.Route) error {
+	covers := func(a netcfg.Addr) bool { return a.Prefix.Contains(r.Via) }
+	if !l.Up || r.Via.IsValid() && !r.OnLink && !slices.ContainsFunc(l.Addrs, covers) {
+		return fmt.Errorf("ENETUNREACH")
+	}
+	for i := range m.state.Links {
+		x := &m.state.Links[i]
+		x.Routes = slices.DeleteFunc(x.Routes, func(o netcfg.Route) bool {
+			return o.Dst == r.Dst && o.Metric == r.Metric && (o.Dst.Addr().Is4() || x.Name == l.Name)
+		})
+	}
+	l.Routes = append(l.Routes, r)
+	return nil
+}
+
+// The property: whatever there was, after one round of changes the kernel has
+// all that was wanted, nothing is left to do, and foreign things still stand.
+func TestDiffConvergesAndIsIdempotent(t *testing.T) {
+	for seed := range uint64(5000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		m := &model{state: randomState(rng)}
+		foreign := foreignRoutes(m.state)
+		conf, leases := randomConfig(rng)
+		target := func(s netcfg.State) netcfg.Want {
+			w := netcfg.Resolve(conf, s, leases)
+			d := netcfg.WantLink{Name: "ksolo0", Kind: "dummy", Absent: seed%3 == 0}
+			if !d.Absent {
+				d.Addrs = []netip.Prefix{netip.MustParsePrefix("10.40.0.1/32")}
+				d.Routes = []netcfg.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Metric: 1 << 30, Protocol: netcfg.ProtoStatic}}
+				w.ARPIgnore = true
+			}
+			w.Links = append(w.Links, d)
+			return w
+		}
+		before := m.state.String()
+		have, _ := m.Snapshot()
+		ops := netcfg.Diff(target(have), have)
+		for _, op := range ops {
+			if err := m.Do(op); err != nil {
+				t.Fatalf("seed %d: %s: %v\nbefore\n%s\nall: %v", seed, op, err, before, ops)
+			}
+		}
+		have, _ = m.Snapshot()
+		if again := netcfg.Diff(target(have), have); len(again) != 0 {
+			t.Fatalf("seed %d: not idempotent: %v\nfirst: %v\nbefore\n%s\nafter\n%s", seed, again, ops, before, have)
+		}
+		after := foreignRoutes(have)
+		for _, r := range foreign {
+			if !slices.Contains(after, r) {
+				t.Fatalf("seed %d: foreign %s is gone: %v", seed, r, ops)
+			}
+		}
+	}
+}
+
+// foreignRoutes lists directly connected foreign routes: one through a gateway
+// may go with our own address, as the kernel does it.
+func foreignRoutes(s netcfg.State) []string {
+	var out []string
+	for _, l := range s.Links {
+		for _, r := range l.Routes {
+			if r.Protocol != netcfg.ProtoDHCP && r.Protocol != netcfg.ProtoStatic {
+				out = append(out, l.Name+" "+r.String())
+			}
+		}
+	}
+	return out
+}
+
+func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))] }
+
+func randomState(rng *rand.Rand) netcfg.State {
+	s := netcfg.State{Links: []netcfg.LinkState{{Index: 1, Name: "lo"}}}
+	for i, name := range []string{"eth0", "eth1", "cni0"} {
+		l := netcfg.LinkState{Index: i + 2, Name: name, MTU: 1500, Up: rng.IntN(2) == 0, Carrier: true, Physical: name != "cni0"}
+		for _, p := range []string{"192.0.2.5/24", "192.0.2.7/24", "198.51.100.1/25", "2001:db8::5/64"} {
+			if rng.IntN(3) == 0 {
+				l.Addrs = append(l.Addrs, netcfg.Addr{Prefix: netip.MustParsePrefix(p), Ours: rng.IntN(2) == 0})
+			}
+		}
+		if l.Up && i == 0 {
+			l.Routes = append(l.Routes, netcfg.Route{Dst: netip.MustParsePrefix("203.0.113.0/24"), Protocol: 3})
+		}
+		if l.Up && rng.IntN(2) == 0 && name != "cni0" {
+			l.Routes = append(l.Routes, netcfg.Route{
+				Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1"), OnLink: true, Metric: 7 + i, Protocol: netcfg.ProtoStatic,
+			})
+		}
+		s.Links = append(s.Links, l)
+	}
+	if rng.IntN(2) == 0 {
+		s.Links = append(s.Links, netcfg.LinkState{Index: 50, Name: "ksolo0", Kind: "dummy", MTU: 1500, Up: true})
+	}
+	return s
+}
+
+func randomConfig(rng *rand.Rand) (netcfg.Config, map[string]netcfg.Lease) {
+	var c netcfg.Config
+	leases := map[string]netcfg.Lease{}
+	for _, id := range []string{"eth0", "eth1", "eth9"} {
+		l := netcfg.Link{ID: id, MTU: pick(rng, 0, 1400, 1500), DHCP4: rng.IntN(2) == 0}
+		for _, p := range []string{"192.0.2.5/24", "192.0.2.7/24", "2001:db8::5/64"} {
+			if rng.IntN(2) == 0 {
+				l.Addresses = append(l.Addresses, netip.MustParsePrefix(p))
+			}
+		}
+		if rng.IntN(2) == 0 {
+			l.Routes = append(l.Routes,
+				netcfg.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.254"), Metric: pick(rng, 0, 7)},
+				netcfg.Route{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fe80::1"), OnLink: true},
+				netcfg.Route{Dst: netip.MustParsePrefix("198.18.0.0/15")})
+		}
+		if rng.IntN(2) == 0 {
+			leases[id] = netcfg.Lease{
+				Address: netip.MustParsePrefix(pick(rng, "192.0.2.8/24", "198.51.100.9/25")), MTU: pick(rng, 0, 1450),
+				Routes: []netcfg.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1")}},
+			}
+		}
+		c.Links = append(c.Links, l)
+	}
+	return c, leases
+}
+
+func TestDiffOrder(t *testing.T) {
+	have := netcfg.State{Links: []netcfg.LinkState{{Index: 1, Name: "lo"}, {
+		Index: 2, Name: "eth0", MTU: 1500, Up: true, Physical: true, Carrier: true,
+		Addrs:  []netcfg.Addr{{Prefix: netip.MustParsePrefix("192.0.2.9/24"), Ours: true}, {Prefix: netip.MustParsePrefix("192.0.2.50/32")}},
+		Routes: []netcfg.Route{{Dst: netip.MustParsePrefix("198.51.100.0/24"), Protocol: netcfg.ProtoDHCP}, {Dst: netip.MustParsePrefix("203.0.113.0/24"), Protocol: 2}},
+	}}}
+	conf := netcfg.Config{Links: []netcfg.Link{{
+		ID: "any", Match: netcfg.Match{Physical: true}, MTU: 9000,
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("2001:db8::2/64")},
+		Routes:    []netcfg.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.1.0.1")}, {Dst: netip.MustParsePrefix("10.1.0.0/16")}},
+	}}}
+	want := netcfg.Resolve(conf, have, nil)
+	want.ARPIgnore = true
+	want.Links = append(want.Links, netcfg.WantLink{Name: "ksolo0", Kind: "dummy", Addrs: []netip.Prefix{netip.MustParsePrefix("10.40.0.1/32")}})
+	var got []string
+	for _, op := range netcfg.Diff(want, have) {
+		got = append(got, op.String())
+	}
+	expect := []string{
+		"route del 198.51.100.0/24 proto dhcp dev eth0",
+		"addr del 192.0.2.9/24 dev eth0",
+		"sysctl net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+		"link add ksolo0 type dummy",
+		"link set eth0 mtu 9000",
+		"link set lo up",
+		"link set ksolo0 up",
+		"addr add 10.0.0.2/32 dev eth0",
+		"addr add 2001:db8::2/64 dev eth0",
+		"addr add 10.40.0.1/32 dev ksolo0",
+		"route replace 10.1.0.0/16 proto static dev eth0",
+		"route replace default via 10.1.0.1 proto static onlink dev eth0",
+	}
+	if strings.Join(got, "\n") != strings.Join(expect, "\n") {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+}
+
+func TestSelect(t *testing.T) {
+	have := netcfg.State{Links: []netcfg.LinkState{
+		{Index: 1, Name: "lo"},
+		{Index: 2, Name: "eth0", MAC: "52:54:00:00:00:01", Driver: "virtio_net", Physical: true},
+		{Index: 3, Name: "eth1", MAC: "52:54:00:00:00:02", Driver: "igb", Physical: true, Carrier: true},
+		{Index: 4, Name: "veth1", Kind: "veth", Carrier: true},
+		{Index: 5, Name: "port0", MAC: "52:54:00:00:00:02", Master: 9},
+	}}
+	for _, tc := range []struct {
+		link netcfg.Link
+		want string
+	}{
+		{netcfg.Link{ID: "eth1"}, "eth1"},
+		{netcfg.Link{ID: "x", Match: netcfg.Match{Physical: true}}, "eth0 eth1"},
+		{netcfg.Link{ID: "x", First: true, Match: netcfg.Match{Physical: true}}, "eth1"},
+		{netcfg.Link{ID: "x", Match: netcfg.Match{Name: "eth*", Driver: "virtio*"}}, "eth0"},
+		{netcfg.Link{ID: "x", Match: netcfg.Match{MAC: "52:54:00:00:00:02"}}, "eth1"},
+		{netcfg.Link{ID: "x", Match: netcfg.Match{Name: "*"}}, "eth0 eth1 veth1 port0"},
+		{netcfg.Link{ID: "lo"}, ""},
+	} {
+		var got []string
+		for _, l := range have.Links {
+			if _, ok := (netcfg.Config{Links: []netcfg.Link{tc.link}}).Select(l, have); ok {
+				got = append(got, l.Name)
+			}
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%s selects %v, want %s", tc.link, got, tc.want)
+		}
+	}
+}
