@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	// First of all: a SIGHUP that nobody asked for ends a Go program, and
+	// the end of PID 1 is a kernel panic. The list is explicit because
+	// Notify without one also delivers the runtime's own SIGURG.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR, unix.SIGPIPE, unix.SIGALRM)
+
+	if os.Getpid() != 1 {
+		os.Exit(command(filepath.Base(os.Args[0]), os.Args[1:]))
+	}
+	// A few MB are what PID 1 needs: collect early, keep the pages.
+	debug.SetMemoryLimit(24 << 20)
+	debug.SetGCPercent(50)
+	// Ctrl-alt-del is our SIGINT, not the kernel's instant reset. Refused
+	// in a PID namespace, where there is no such key.
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
+
+	if _, err := os.Stat(rootImage); err == nil {
+		err := initramfs() // returns only on failure
+		fmt.Fprintf(os.Stderr, "ksinit: error: %v\nksinit: the boot cannot go on; restarting in 10 s\n", err)
+		time.Sleep(fatalDelay)
+		restart()
+	}
+	system(signals)
+}
+
+// system is PID 1 of the running system. It never returns.
+func system(signals <-chan os.Signal) {
+	n := newNode(os.Stdout)
+	ctx, cancel := context.WithCancel(context.Background())
+	booted := make(chan error, 1)
+	n.background("boot", func() { booted <- n.boot(ctx) })
+	action := restartNode
+	for going := true; going; {
+		select {
+		case sig := <-signals:
+			if a, ok := actionOf(sig); ok {
+				n.log.Info("signal", "name", unix.SignalName(sig.(unix.Signal)), "action", a.String())
+				action, going = a, false
+			}
+		case err := <-booted:
+			if err != nil && ctx.Err() == nil {
+				n.background("emergency", func() { n.emergency(ctx, err) })
+			}
+		case a := <-n.asked:
+			action, going = a, false
+		case reply := <-n.alive:
+			reply <- struct{}{}
+		}
+	}
+	cancel()
+	n.shutdown(action)
+	select {} // reboot(2) was refused; PID 1 must not end
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kubesolo.io/os/internal/boot"
+	"kubesolo.io/os/internal/cgroup"
+	"kubesolo.io/os/internal/cmdline"
+	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/klog"
+	"kubesolo.io/os/internal/reap"
+	"kubesolo.io/os/internal/supervise"
+)
+
+// fatalDelay leaves time to read the last message before a restart.
+const fatalDelay = 10 * time.Second
+
+// node is what the boot steps find out and hand on. A field is written by one
+// step and read by those that need or follow it, or after the boot.
+type node struct {
+	console *console
+	log     *slog.Logger
+	level   *slog.LevelVar
+	events  *event.Log
+	reaper  *reap.Reaper
+	asked   chan action
+	alive   chan chan struct{} // answered by the main loop
+	results []boot.Result
+
+	args     cmdline.Args
+	warnings []cmdline.Warning
+	groups   *cgroup.Tree
+	writable bool // /data can be written, be it a disk or memory
+	parts    []config.Part
+	fresh    map[string]config.Part // of files, to keep once the node is healthy
+	config   config.Config
+	nodeIP   netip.Addr
+
+	mu         sync.Mutex // guards what follows: used by the boot and by the way down
+	supervisor *supervise.Supervisor
+	stopNet    func()
+	eventConn  io.Closer // its socket file keeps /run busy
+	watchdog   *watchdog
+}
+
+func newNode(stdout io.Writer) *node {
+	level := &slog.LevelVar{}
+	n := &node{
+		console: newConsole(stdout), level: level, events: event.NewLog(4096),
+		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
+		fresh: map[string]config.Part{},
+	}
+	n.log = slog.New(klog.NewHandler(n.openLog(), "ksinit", level))
+	return n
+}
+
+// openLog gives the kernel's log, or nothing in a machine without one.
+func (n *node) openLog() io.Writer {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return io.Discard
+	}
+	// The crash of a goroutine is then in the log that the next boot's
+	// pstore shows, and not only on a console nobody watched.
+	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil {
+		n.console.line("degraded", "log: crash output: %v", err)
+	}
+	return f
+}
+
+// background runs f in a goroutine of its own; its panic is an error message.
+func (n *node) background(name string, f func()) {
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				n.log.Error("panic", "in", name, "value", p, "stack", string(debug.Stack()))
+				n.console.line("failed", "%s: internal error: %v", name, p)
+			}
+		}()
+		f()
+	}()
+}
+
+// Emit implements event.Sink for the supervisor and for other programs.
+func (n *node) Emit(e event.Event) {
+	n.events.Emit(e)
+	switch e.Type {
+	case event.Service:
+		n.showService(e)
+	case event.Health:
+		n.log.Info("health", "name", e.Name, "state", e.State, "message", e.Message)
+	case event.Ready:
+		n.console.line("ok", "node is ready: %s", e.Message)
+		n.log.Info("node is ready", "version", e.Message)
+		n.background("last good configuration", n.keepConfig)
+	}
+}
+
+// showService puts on the console what a person waits for or must know; the
+// rest is in the log.
+func (n *node) showService(e event.Event) {
+	n.log.Info(e.State, "service", e.Name, "message", e.Message)
+	switch supervise.State(e.State) {
+	case supervise.Ready:
+		n.console.line("ok", "service %s: ready after %.1f s", e.Name, e.Duration)
+	case supervise.Exited:
+		n.console.line("degraded", "service %s: %s", e.Name, e.Message)
+	case supervise.Failed:
+		n.console.line("failed", "service %s: %s", e.Name, e.Message)
+	}
+}

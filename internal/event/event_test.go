@@ -1,0 +1,172 @@
+package event
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestEncode(t *testing.T) {
+	for _, tc := range []struct {
+		e    Event
+		want string
+	}{
+		{Event{Time: 3.25, Type: Step, Name: "data", State: "ok", Message: `a "b"`, Duration: 0.5},
+			`{"time":3.25,"type":"step","name":"data","state":"ok","message":"a \"b\"","duration":0.5}` + "\n"},
+		{Event{Time: 1, Type: Ready}, `{"time":1,"type":"ready"}` + "\n"},
+		{Event{Time: math.NaN(), Type: Ready, Duration: math.Inf(1)}, `{"time":0,"type":"ready"}` + "\n"},
+	} {
+		if got := string(Encode(tc.e)); got != tc.want {
+			t.Errorf("got  %swant %s", got, tc.want)
+		}
+	}
+	long := string(Encode(Event{Type: Step, Message: strings.Repeat("x", 100_000) + "cause"}))
+	if len(long) > 10_000 || !strings.Contains(long, `xcause"`) {
+		t.Errorf("a long message became %d bytes ending in %q", len(long), long[len(long)-20:])
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, in := range []string{"", "{}", "[]", `{"type":1}`, `{"name":"x"}`, `{"type":"step"} x`} {
+		if e, err := Decode([]byte(in)); err == nil {
+			t.Errorf("%q was taken as %+v", in, e)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"time":3.25,"type":"step","name":"data","state":"ok","message":"m","duration":0.5}`))
+	f.Add([]byte(`{"type":"x","unknown":[1]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := Decode(b)
+		if err != nil {
+			return
+		}
+		line := Encode(e)
+		if strings.Count(string(line), "\n") != 1 {
+			t.Fatalf("not one line: %q", line)
+		}
+		again, err := Decode(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(e.Message) <= maxMessage && again != e {
+			t.Fatalf("%+v became %+v", e, again)
+		}
+	})
+}
+
+func TestLogKeepsTheLastAndReplays(t *testing.T) {
+	log := NewLog(3)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		log.Emit(Event{Type: Step, Name: name})
+	}
+	events := log.Events()
+	if len(events) != 3 || events[0].Name != "b" || events[0].Time == 0 {
+		t.Fatalf("kept %+v", events)
+	}
+	r, w := io.Pipe()
+	s := NewStream(w, 16)
+	log.Attach(s)
+	log.Emit(Event{Type: Step, Name: "e"})
+	lines := bufio.NewScanner(r)
+	for _, want := range []string{"b", "c", "d", "e"} {
+		if !lines.Scan() {
+			t.Fatal("stream ended")
+		}
+		if e, err := Decode(lines.Bytes()); err != nil || e.Name != want {
+			t.Fatalf("got %+v, %v; want %s", e, err, want)
+		}
+	}
+	s.Close()
+	<-s.Done()
+	s.Emit(Event{Type: Step}) // must not block
+}
+
+func TestStreamNeverBlocksAndDropsTheOldest(t *testing.T) {
+	r, w := io.Pipe() // nobody reads yet
+	s := NewStream(w, 4)
+	for i := range 100 {
+		s.Emit(Event{Type: Step, Time: float64(i + 1)})
+	}
+	s.Close()
+	var last Event
+	n := 0
+	for lines := bufio.NewScanner(r); n < 3 && lines.Scan(); n++ {
+		var err error
+		if last, err = Decode(lines.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The writer holds at most one early event; the queue holds the newest.
+	if last.Time < 97 {
+		t.Errorf("the third event written is of time %v, want one of the newest", last.Time)
+	}
+	_ = r.Close()
+	<-s.Done()
+}
+
+type sinkFunc func(Event)
+
+func (f sinkFunc) Emit(e Event) { f(e) }
+
+func TestSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "events.sock")
+	for range 2 { // the second round replaces the first one's socket
+		conn, err := Listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan Event, 1)
+		ended := make(chan error, 1)
+		go func() { ended <- Serve(conn, sinkFunc(func(e Event) { got <- e })) }()
+		client, err := Dial(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.conn.Write([]byte("garbage")); err != nil {
+			t.Fatal(err)
+		}
+		client.Emit(Event{Type: Health, Name: "api", State: "ok"})
+		if e := <-got; e.Name != "api" || e.Time == 0 {
+			t.Errorf("got %+v", e)
+		}
+		_ = conn.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		client.Emit(Event{Type: Health}) // nobody there: lost, not an error
+		_ = client.Close()
+	}
+}
+
+func TestFindPort(t *testing.T) {
+	sysfs := t.TempDir()
+	for port, name := range map[string]string{"vport0p1": "io.kubesolo.kubeconfig\n", "vport0p2": PortName + "\n"} {
+		dir := filepath.Join(sysfs, "class/virtio-ports", port)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "name"), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := FindPort(sysfs, "/dev", PortName); err != nil || got != "/dev/vport0p2" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := FindPort(sysfs, "/dev", "org.other"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want os.ErrNotExist", err)
+	}
+}
+
+func TestNowIsMonotonic(t *testing.T) {
+	a := Now()
+	if b := Now(); a <= 0 || b < a {
+		t.Errorf("%v then %v", a, b)
+	}
+}

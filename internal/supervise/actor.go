@@ -1,0 +1,283 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kubesolo.io/os/internal/event"
+)
+
+// State of a service, in the words of the event stream.
+type State string
+
+const (
+	Waiting  State = "waiting" // for what it needs
+	Starting State = "starting"
+	Running  State = "running" // started, not ready yet
+	Ready    State = "ready"
+	Exited   State = "exited"
+	Backoff  State = "backoff" // waits before the next start
+	Failed   State = "failed"  // in a crash loop; still being restarted
+	Stopping State = "stopping"
+	Stopped  State = "stopped"
+)
+
+// Status is a service at one instant.
+type Status struct {
+	Name     string  `json:"name"`
+	State    State   `json:"state"`
+	Pid      int     `json:"pid,omitempty"`
+	Since    float64 `json:"since"`    // boot clock, seconds, of the last change
+	Starts   int     `json:"starts"`   // of this boot
+	Failures int     `json:"failures"` // as the restart policy counts them
+	Error    string  `json:"error,omitempty"`
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Reason string   // "exit status 1", "killed by SIGKILL"
+	Last   []string // the last lines it printed, oldest first
+	OOM    bool     // the kernel killed it, or a child, for want of memory
+}
+
+func (e Exit) String() string {
+	s := e.Reason
+	if e.OOM {
+		s += " (out of memory)"
+	}
+	if len(e.Last) > 0 {
+		s += "; last output: " + strings.Join(e.Last, " | ")
+	}
+	return s
+}
+
+// Process is a running service.
+type Process interface {
+	Pid() int
+	Exited() <-chan Exit // gives one Exit
+	Signal(unix.Signal) error
+	Kill() error // everything the stop policy lets it kill
+}
+
+// Runner starts processes: Host, or a script in tests.
+type Runner interface {
+	Start(Service) (Process, error)
+}
+
+// actor owns one service. Only its loop touches the fields below the line.
+type actor struct {
+	svc    Service
+	runner Runner
+	sink   event.Sink
+	needs  []<-chan struct{} // closed when the needed service was ready once
+	ready  chan struct{}     // closed when this one was
+	stop   chan struct{}     // asks to stop
+	ask    chan chan Status
+	done   chan struct{}
+
+	status  Status
+	proc    Process
+	started time.Time
+}
+
+func (a *actor) set(s State, message string) {
+	a.status.State, a.status.Since = s, event.Now()
+	switch s {
+	case Ready, Stopped:
+		a.status.Error = ""
+	case Exited, Failed:
+		a.status.Error = message
+	}
+	e := event.Event{Type: event.Service, Name: a.svc.Name, State: string(s), Message: message}
+	if s == Ready {
+		e.Duration = time.Since(a.started).Seconds()
+	}
+	a.sink.Emit(e)
+}
+
+// loop is the whole life of the service, until it is stopped.
+func (a *actor) loop() {
+	if !a.waitNeeds() {
+		a.set(Stopped, "")
+		return
+	}
+	for {
+		exit, stopped := a.runOnce()
+		if stopped {
+			return
+		}
+		d := a.svc.Restart.Next(a.status.Failures, time.Since(a.started))
+		a.status.Failures = d.Failures
+		if !d.Restart {
+			a.set(Stopped, exit)
+			return
+		}
+		next := fmt.Sprintf("next start in %v", d.After)
+		if d.Escalate {
+			a.set(Failed, fmt.Sprintf("%d failures: %s; %s", d.Failures, exit, next))
+		} else {
+			a.set(Backoff, next)
+		}
+		if !a.pause(d.After) {
+			a.set(Stopped, "")
+			return
+		}
+	}
+}
+
+// runOnce starts the process and follows it to its end. It returns why it
+// ended, and whether it was asked to.
+func (a *actor) runOnce() (reason string, stopped bool) {
+	a.started = time.Now()
+	a.status.Starts++
+	a.set(Starting, "")
+	proc, err := a.runner.Start(a.svc)
+	if err != nil {
+		a.set(Exited, err.Error())
+		return err.Error(), false
+	}
+	a.proc, a.status.Pid = proc, proc.Pid()
+	defer func() { a.proc, a.status.Pid = nil, 0 }()
+	a.set(Running, fmt.Sprintf("pid %d", proc.Pid()))
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	isReady, late := a.probe(ctx), time.NewTimer(orElse(a.svc.ReadyTimeout, 2*time.Minute))
+	defer late.Stop()
+	for {
+		select {
+		case <-isReady:
+			isReady = nil
+			late.Stop()
+			a.set(Ready, "")
+			a.announce()
+		case <-late.C:
+			a.set(Running, fmt.Sprintf("not ready after %v: nothing accepts at %v", orElse(a.svc.ReadyTimeout, 2*time.Minute), a.svc.Ready))
+		case exit := <-proc.Exited():
+			a.leftovers()
+			a.set(Exited, exit.String())
+			return exit.String(), false
+		case <-a.stop:
+			cancel()
+			a.terminate()
+			return "", true
+		case reply := <-a.ask:
+			reply <- a.status
+		}
+	}
+}
+
+// announce lets those that need this service start.
+func (a *actor) announce() {
+	select {
+	case <-a.ready:
+	default:
+		close(a.ready)
+	}
+}
+
+// leftovers ends what a dead main process left in its control group, so that
+// the next start does not meet it on the same port or database.
+func (a *actor) leftovers() {
+	if !a.svc.Stop.KeepChildren {
+		_ = a.proc.Kill() // already empty, or said again when the next start fails
+	}
+}
+
+// probe returns a channel that is closed when the service accepts.
+func (a *actor) probe(ctx context.Context) <-chan struct{} {
+	met := make(chan struct{})
+	go func() {
+		for a.svc.Ready.Check(ctx) != nil {
+			select {
+			case <-time.After(a.svc.Ready.every()):
+			case <-ctx.Done():
+				return
+			}
+		}
+		close(met)
+	}()
+	return met
+}
+
+// terminate ends the process by the stop policy.
+func (a *actor) terminate() {
+	policy := a.svc.Stop
+	a.set(Stopping, "")
+	for _, wait := range []time.Duration{policy.grace(), policy.again()} {
+		_ = a.proc.Signal(unix.SIGTERM) // has ended: seen below
+		if exit, ok := a.exitWithin(wait); ok {
+			a.leftovers()
+			a.set(Stopped, exit.String())
+			return
+		}
+	}
+	killed := a.proc.Kill()
+	if exit, ok := a.exitWithin(5 * time.Second); ok {
+		a.set(Stopped, fmt.Sprintf("%v, after %v", exit, policy.grace()+policy.again()))
+		return
+	}
+	message := ErrNotStopped.Error()
+	if killed != nil {
+		message += ": " + killed.Error()
+	}
+	a.set(Failed, message)
+}
+
+func (a *actor) exitWithin(d time.Duration) (Exit, bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case exit := <-a.proc.Exited():
+			return exit, true
+		case <-timer.C:
+			return Exit{}, false
+		case reply := <-a.ask:
+			reply <- a.status
+		}
+	}
+}
+
+// waitNeeds waits for every needed service; false means asked to stop.
+func (a *actor) waitNeeds() bool {
+	for i, need := range a.needs {
+		select {
+		case <-need:
+			continue
+		default:
+		}
+		a.set(Waiting, "for "+a.svc.Needs[i])
+		for waiting := true; waiting; {
+			select {
+			case <-need:
+				waiting = false
+			case <-a.stop:
+				return false
+			case reply := <-a.ask:
+				reply <- a.status
+			}
+		}
+	}
+	return true
+}
+
+// pause waits; false means asked to stop.
+func (a *actor) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-a.stop:
+			return false
+		case reply := <-a.ask:
+			reply <- a.status
+		}
+	}
+}

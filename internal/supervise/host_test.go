@@ -1,0 +1,220 @@
+package supervise
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kubesolo.io/os/internal/cgroup"
+	"kubesolo.io/os/internal/nstest"
+	"kubesolo.io/os/internal/reap"
+)
+
+func newHost(t *testing.T) Host {
+	t.Helper()
+	r := reap.New()
+	t.Cleanup(r.Close)
+	return Host{Reaper: r, LogDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+}
+
+func sh(script string) Service {
+	return Service{Name: "test", Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin", "ONLY=this"}}
+}
+
+func mustRun(t *testing.T, h Host, s Service) Exit {
+	t.Helper()
+	p, err := h.Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return <-p.Exited()
+}
+
+func TestHostOutputAndEnvironment(t *testing.T) {
+	h := newHost(t)
+	e := mustRun(t, h, sh("env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort; echo on stderr >&2; exit 3"))
+	if e.Reason != "exit status 3" || strings.Join(e.Last, "|") != "ONLY=this|PATH=/usr/bin:/bin|on stderr" {
+		t.Errorf("got %v", e)
+	}
+	log, err := os.ReadFile(filepath.Join(h.LogDir, "test.log"))
+	if err != nil || !strings.HasSuffix(string(log), "on stderr\n") {
+		t.Errorf("log %q, %v", log, err)
+	}
+}
+
+// A child that keeps the pipe open must not delay the news of the end.
+func TestHostDaemonHoldsThePipe(t *testing.T) {
+	e := mustRun(t, newHost(t), sh("sleep 3 & echo last words; exit 1"))
+	if e.String() != "exit status 1; last output: last words" {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestHostExplains(t *testing.T) {
+	h := newHost(t)
+	dir := t.TempDir()
+	for name, tc := range map[string]struct {
+		content string
+		mode    os.FileMode
+		want    string
+	}{
+		"no-loader":  {"#!/nonexistent/ld.so\n", 0o755, "its interpreter"},
+		"not-a-prog": {"\x7fELF rubbish", 0o755, "not a program for this machine"},
+		"not-exec":   {"#!/bin/sh\n", 0o644, "not executable"},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(tc.content), tc.mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Start(Service{Name: "x", Argv: []string{path}}); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.want)
+		}
+	}
+	_, err := h.Start(Service{Name: "kubesolo", Argv: []string{"/usr/local/bin/absent"}})
+	if err == nil || !strings.Contains(err.Error(), "service kubesolo") || !strings.Contains(err.Error(), "rebuild the image") {
+		t.Errorf("missing program: %v", err)
+	}
+}
+
+func TestRunOnce(t *testing.T) {
+	h := newHost(t)
+	if last, err := RunOnce(t.Context(), h, sh("echo fine")); err != nil || strings.Join(last, "") != "fine" {
+		t.Errorf("got %q, %v", last, err)
+	}
+	if _, err := RunOnce(t.Context(), h, sh("echo bad; exit 2")); err == nil || !strings.Contains(err.Error(), "exit status 2; last output: bad") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := RunOnce(ctx, h, sh("exec sleep 60")); err == nil || !strings.Contains(err.Error(), "SIGKILL") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	p := Probe{Network: "unix", Address: path}
+	if p.Check(t.Context()) == nil {
+		t.Error("nothing listens, and the probe is met")
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := p.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// With a real cgroup2: the service is born in its group, and what it leaves
+// behind is killed with it, except for one that keeps its children.
+func TestHostGroups(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	tree, err := cgroup.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t)
+	h.Groups = tree
+	for _, keep := range []bool{false, true} {
+		service := sh("setsid sleep 60 & exec sleep 60")
+		service.Name = "kstest-supervise"
+		service.Stop = StopPolicy{KeepChildren: keep}
+		s := mustStart(t, h, &history{}, service)
+		group, err := tree.Make(service.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return processes(t, dir, service.Name) == 2 })
+		if err := s.Stop(t.Context(), service.Name); err != nil {
+			t.Error(err)
+		}
+		want := 0
+		if keep {
+			want = 1
+		}
+		waitFor(t, func() bool { return processes(t, dir, service.Name) == want })
+		if err := group.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := group.WaitEmpty(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := group.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A service that was killed with its group must live after its restart: the
+// kernel kills what is started into a group that was killed before.
+func TestHostGroupAfterKill(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	tree, err := cgroup.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t)
+	h.Groups = tree
+	for _, script := range []string{"exec sleep 60", "exit 0"} {
+		service := sh(script)
+		service.Name = "kstest-kill"
+		p, err := h.Start(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if script != "exit 0" {
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e := <-p.Exited(); script == "exit 0" && e.Reason != "exit status 0" {
+			t.Errorf("after a kill of its group: %v", e)
+		}
+	}
+	group, err := tree.Make("kstest-kill")
+	if err == nil {
+		err = group.Remove()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func processes(t *testing.T, dir, group string) int {
+	t.Helper()
+	procs, err := os.ReadFile(filepath.Join(dir, group, "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(procs), "\n")
+}
+
+func waitFor(t *testing.T, met func() bool) {
+	t.Helper()
+	for range 1000 {
+		if met() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("not met within 10 s")
+}
