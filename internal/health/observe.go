@@ -55,7 +55,7 @@ func (ob *Observer) Observe(ctx context.Context) Observation {
 		err = get(ctx, api, "/readyz", nil)
 	}
 	if err != nil {
-		o.APIError = err.Error()
+		o.APIError = failedChecks(err.Error())
 		return o
 	}
 	if o.Nodes, err = ob.nodes(ctx, api); err != nil {
@@ -65,6 +65,24 @@ func (ob *Observer) Observe(ctx context.Context) Observation {
 		o.CoreDNSError = err.Error()
 	}
 	return o
+}
+
+// failedChecks shortens what /readyz says while the API starts: of its forty
+// lines "[+]name ok" and "[-]name failed: reason withheld" only the names of
+// those that failed are news. Any other text stays as it is.
+func failedChecks(text string) string {
+	var failed []string
+	for line := range strings.Lines(text) {
+		// The first check stands behind the request and the status.
+		if _, check, ok := strings.Cut(line, "[-]"); ok {
+			name, _, _ := strings.Cut(check, " ")
+			failed = append(failed, name)
+		}
+	}
+	if len(failed) == 0 {
+		return text
+	}
+	return "not ready yet: " + strings.Join(failed, ", ")
 }
 
 func get(ctx context.Context, api Getter, path string, out any) error {

@@ -165,3 +165,15 @@ func TestDataError(t *testing.T) {
 		t.Errorf("a missing directory: %q", got)
 	}
 }
+
+func TestFailedChecks(t *testing.T) {
+	for text, want := range map[string]string{
+		"GET /readyz: 500 Internal Server Error: [+]ping ok\n[-]poststarthook/rbac failed: reason withheld\n[-]etcd failed: x\nreadyz check failed": "not ready yet: poststarthook/rbac, etcd",
+		"GET /readyz: 500 Internal Server Error: [-]ping failed":                                                                                    "not ready yet: ping",
+		"connection refused": "connection refused",
+	} {
+		if got := failedChecks(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
