@@ -1,0 +1,97 @@
+package addons
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func config() Config {
+	return Config{DNSServiceIP: "10.43.0.10", ClusterDomain: "cluster.local", LocalPath: "/var/lib/kubesolo/local-path-storage"}
+}
+
+func TestGolden(t *testing.T) {
+	online, shared := config(), config()
+	online.Nameservers = []netip.Addr{netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("2001:db8::1")}
+	online.LocalStorage = true
+	shared.LocalStorage, shared.SharedPath = true, "/mnt/nas"
+	for name, cfg := range map[string]Config{"offline": config(), "online": online, "shared": shared} {
+		documents, err := Render(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(documents, "\n---\n")
+		golden := filepath.Join("testdata", name+".yaml")
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s differs from its golden file (go test -update writes it):\n%s", name, got)
+		}
+	}
+}
+
+// Every document must be an object the applier knows, without a placeholder
+// left in it.
+func TestDocumentsAreObjects(t *testing.T) {
+	cfg := config()
+	cfg.LocalStorage = true
+	documents, err := Render(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, document := range documents {
+		object := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict([]byte(document), &object.Object); err != nil {
+			t.Fatalf("%v in\n%s", err, document)
+		}
+		_, namespaced, err := resourceOf(object.GroupVersionKind())
+		if err != nil || namespaced != (object.GetNamespace() != "") {
+			t.Errorf("%s %s: namespace %q, error %v", object.GetKind(), object.GetName(), object.GetNamespace(), err)
+		}
+		if strings.Contains(document, "@") {
+			t.Errorf("placeholder left in\n%s", document)
+		}
+	}
+}
+
+type recorder struct {
+	applied chan string
+}
+
+func (r recorder) Apply(_ context.Context, document string) error {
+	r.applied <- document
+	return nil
+}
+
+func TestRunAppliesOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := recorder{applied: make(chan string, 100)}
+	resolv := filepath.Join(t.TempDir(), "resolv.conf") // missing: a node without network
+	err := Run(ctx, r, config(), resolv, func(line string) { t.Log(line) }, cancel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := Render(config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.applied) != len(documents) {
+		t.Errorf("%d documents applied, want %d", len(r.applied), len(documents))
+	}
+}

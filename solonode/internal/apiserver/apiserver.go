@@ -1,0 +1,114 @@
+// Package apiserver runs upstream's kube-apiserver inside the process.
+//
+// It owns the server's flags (Args, pure and golden-tested) and nothing of its
+// behaviour. Profiling, auditing and priority and fairness are off: they cost
+// memory and a single node has no competing tenants to be fair to; the
+// flowcontrol API itself stays served. The event TTL is an hour, and all APIs
+// that conformance touches stay on.
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/pflag"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+)
+
+// Config is what differs between nodes.
+type Config struct {
+	PKI           string // directory
+	DatastoreSock string // absolute path of the etcd socket
+	Advertise     string // IPv4 address for the kubernetes Service's endpoint; loopback is refused by the API
+	Port          int
+	ServiceCIDR   string
+	ClusterDomain string
+}
+
+// Args are the server's flags.
+func (cfg Config) Args() []string {
+	file := func(parts ...string) string { return filepath.Join(append([]string{cfg.PKI}, parts...)...) }
+	return []string{
+		"--advertise-address=" + cfg.Advertise,
+		"--secure-port=" + strconv.Itoa(cfg.Port),
+		"--etcd-servers=unix://" + cfg.DatastoreSock,
+		// kine compacts by itself.
+		"--etcd-compaction-interval=0",
+		"--etcd-count-metric-poll-period=0",
+		"--etcd-db-metric-poll-interval=0",
+		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
+		"--allow-privileged=true",
+		"--authorization-mode=Node,RBAC",
+		"--enable-admission-plugins=NodeRestriction",
+		"--client-ca-file=" + file("ca", "ca.crt"),
+		"--tls-cert-file=" + file("apiserver", "apiserver.crt"),
+		"--tls-private-key-file=" + file("apiserver", "apiserver.key"),
+		"--kubelet-certificate-authority=" + file("ca", "ca.crt"),
+		"--kubelet-client-certificate=" + file("apiserver", "kubelet-client.crt"),
+		"--kubelet-client-key=" + file("apiserver", "kubelet-client.key"),
+		"--kubelet-preferred-address-types=InternalIP,Hostname",
+		"--service-account-issuer=https://kubernetes.default.svc." + cfg.ClusterDomain,
+		"--service-account-key-file=" + file("apiserver", "service-account.key"),
+		"--service-account-signing-key-file=" + file("apiserver", "service-account.key"),
+		"--requestheader-client-ca-file=" + file("request-header", "request-header.crt"),
+		"--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-username-headers=X-Remote-User",
+		"--proxy-client-cert-file=" + file("request-header", "client.crt"),
+		"--proxy-client-key-file=" + file("request-header", "client.key"),
+		"--profiling=false",
+		"--enable-priority-and-fairness=false",
+		"--event-ttl=1h",
+		"--max-requests-inflight=200",
+		"--max-mutating-requests-inflight=100",
+		// One server, one endpoint: the default type writes a lease to the
+		// disk every ten seconds.
+		"--endpoint-reconciler-type=master-count",
+		"--shutdown-delay-duration=0s",
+		"--shutdown-send-retry-after=false",
+		"--delete-collection-workers=1",
+	}
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, cfg Config) error {
+	serverOptions := options.NewServerRunOptions()
+	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
+	for _, set := range serverOptions.Flags().FlagSets {
+		flags.AddFlagSet(set)
+	}
+	if err := flags.Parse(cfg.Args()); err != nil {
+		return fmt.Errorf("apiserver flags: %w", err)
+	}
+	if err := serverOptions.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
+		return fmt.Errorf("apiserver feature gates: %w", err)
+	}
+	completed, err := serverOptions.Complete(ctx)
+	if err != nil {
+		return fmt.Errorf("apiserver options: %w", err)
+	}
+	if errs := completed.Validate(); len(errs) > 0 {
+		return fmt.Errorf("apiserver options: %w", utilerrors.NewAggregate(errs))
+	}
+	return app.Run(ctx, completed)
+}
+
+// Ready asks /readyz with client.
+func Ready(ctx context.Context, client kubernetes.Interface) error {
+	var status int
+	body, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status).Raw()
+	if err != nil {
+		return fmt.Errorf("readyz: %w", err)
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("readyz: status %d: %.200s", status, body)
+	}
+	return nil
+}
