@@ -1,0 +1,148 @@
+package base
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"kubesolo.io/os/internal/image/tree"
+)
+
+// Parts is what KubeSolo OS puts into a userland. Host paths; "" leaves a part out only
+// where the field's comment says so.
+type Parts struct {
+	Ksinit   string            // PID 1, /sbin/init
+	Binaries map[string]string // path in the root -> host file, 0755
+	Overlay  string            // rootfs-overlay directory
+	Modules  string            // directory holding lib/modules/<release>
+	Images   string            // directory of *.tar and images.json
+	Template string            // data.ext4.gz
+	Release  OSRelease
+}
+
+// OSRelease fills /etc/os-release.
+type OSRelease struct {
+	Version string // 0.1.0
+	Build   string // commit, or "unknown"
+	Base    string // debian or tinycore
+	Kernel  string // release
+}
+
+// origins maps a path in the root to the part that the table of sizes counts it under.
+func originOf(p string) string {
+	switch {
+	case strings.HasPrefix(p, "opt/cni/"):
+		return "cni plugins"
+	case path.Base(p) == "containerd-shim-runc-v2":
+		return "containerd"
+	}
+	return path.Base(p)
+}
+
+// Inject adds the parts to the userland, makes the mount points, and points the names
+// that the node writes at run time into /run.
+func Inject(t *tree.Tree, parts Parts) error {
+	if err := directories(t); err != nil {
+		return err
+	}
+	if parts.Overlay != "" {
+		if err := t.AddDir(parts.Overlay, "/", "configuration"); err != nil {
+			return fmt.Errorf("rootfs-overlay: %w", err)
+		}
+		if n := t.Get("etc/shadow"); n != nil {
+			n.Mode = 0o600
+		}
+	}
+	init, err := tree.HostFile(parts.Ksinit)
+	if err != nil {
+		return fmt.Errorf("ksinit: %w", err)
+	}
+	t.Remove("sbin/init")
+	if err := t.File("sbin/init", 0o755, init, "ksinit"); err != nil {
+		return err
+	}
+	for _, name := range []string{"modprobe", "poweroff", "reboot", "halt"} {
+		for _, dir := range []string{"bin", "sbin", "usr/bin", "usr/sbin"} {
+			t.Remove(path.Join(dir, name))
+		}
+		if err := t.Link("sbin/"+name, "init", "ksinit"); err != nil {
+			return err
+		}
+	}
+	for to, from := range parts.Binaries {
+		data, err := tree.HostFile(from)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", to, err)
+		}
+		if err := t.File(to, 0o755, data, originOf(to)); err != nil {
+			return err
+		}
+	}
+	if err := addDir(t, parts.Modules, "/", "kernel modules"); err != nil {
+		return fmt.Errorf("kernel modules: %w", err)
+	}
+	if err := addDir(t, parts.Images, "usr/share/kubesolo/images", "container images"); err != nil {
+		return fmt.Errorf("container images: %w", err)
+	}
+	if parts.Template != "" {
+		data, err := tree.HostFile(parts.Template)
+		if err != nil {
+			return fmt.Errorf("data partition template: %w", err)
+		}
+		if err := t.File("usr/share/kubesolo/data.ext4.gz", 0o644, data, "configuration"); err != nil {
+			return err
+		}
+	}
+	return t.File("etc/os-release", 0o644, tree.Bytes(osRelease(parts.Release)), "configuration")
+}
+
+func addDir(t *tree.Tree, dir, at, origin string) error {
+	if dir == "" {
+		return nil
+	}
+	return t.AddDir(dir, at, origin)
+}
+
+// directories makes every directory that must exist on the read-only root because
+// something is mounted on it, or because a program insists on it.
+func directories(t *tree.Tree) error {
+	for _, d := range []struct {
+		path string
+		perm fs.FileMode
+	}{
+		{"bin", 0o755}, {"sbin", 0o755}, {"usr/bin", 0o755}, {"usr/sbin", 0o755}, {"usr/lib", 0o755}, {"lib", 0o755},
+		{"dev", 0o755}, {"proc", 0o555}, {"sys", 0o555}, {"run", 0o755}, {"tmp", 0o777 | fs.ModeSticky}, {"var", 0o755},
+		{"data", 0o755}, {"mnt", 0o755}, {"media", 0o755}, {"home", 0o755}, {"root", 0o700}, {"boot", 0o755},
+		{"etc/kubesolo", 0o755}, {"etc/cni/net.d", 0o755}, {"opt/cni/bin", 0o755}, {"usr/local/bin", 0o755},
+		{"usr/share/kubesolo", 0o755},
+		// The kubelet makes its flexvolume directory and complains on a read-only /usr.
+		{"usr/libexec/kubernetes/kubelet-plugins/volume/exec", 0o755},
+	} {
+		if err := t.Dir(d.path, d.perm, "configuration"); err != nil {
+			return err
+		}
+	}
+	for _, l := range [][2]string{
+		{"etc/resolv.conf", "/run/etc/resolv.conf"}, {"etc/hostname", "/run/etc/hostname"},
+		{"etc/hosts", "/run/etc/hosts"}, {"etc/machine-id", "/run/etc/machine-id"}, {"etc/mtab", "/proc/self/mounts"},
+	} {
+		t.Remove(l[0])
+		if err := t.Link(l[0], l[1], "configuration"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func osRelease(r OSRelease) string {
+	return fmt.Sprintf(`NAME="KubeSolo OS"
+ID=kubesolo-os
+ID_LIKE=%s
+PRETTY_NAME="KubeSolo OS %s"
+VERSION_ID=%s
+BUILD_ID=%s
+KERNEL_RELEASE=%s
+HOME_URL="https://kubesolo.io"
+`, r.Base, r.Version, r.Version, r.Build, r.Kernel)
+}

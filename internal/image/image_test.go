@@ -1,0 +1,83 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kubesolo.io/os/internal/image/tree"
+)
+
+// Every input that cannot be had is one error that names its option.
+func TestBadConfigurations(t *testing.T) {
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{
+		{Config{Base: "alpine"}, "BASE=alpine"},
+		{Config{Base: "tinycore"}, "CORE_GZ=FILE"},
+		{Config{Base: "debian", CoreGZ: "x"}, "CORE_GZ=x"},
+		{Config{Base: "debian", KernelImage: "bzImage"}, "KERNEL_MODULES"},
+		{Config{Base: "debian", Until: "never"}, "until never"},
+		{Config{Base: "debian", Replace: map[string]string{"nft": "x"}}, "replace nft"},
+	} {
+		c.config.Out = filepath.Join(t.TempDir(), "out")
+		_, err := Build(context.Background(), c.config)
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: error = %v, want one with %q", c.config, err, c.want)
+		}
+	}
+}
+
+func TestMeasureSharesTheTotal(t *testing.T) {
+	tr := tree.New()
+	for _, err := range []error{
+		tr.File("a", 0o644, tree.Bytes(strings.Repeat("a", 1<<20)), "easy"),
+		tr.File("b", 0o644, tree.Bytes("short"), "small"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, err := measure(tr, 1000)
+	if err != nil || len(parts) != 2 {
+		t.Fatalf("%+v, %v", parts, err)
+	}
+	sum := parts[0].Compressed + parts[1].Compressed
+	if parts[0].Name != "easy" || parts[0].Bytes != 1<<20 || sum < 990 || sum > 1000 {
+		t.Errorf("%+v", parts)
+	}
+	var text strings.Builder
+	if err := (Sizes{Parts: parts}).Print(&text); err != nil || !strings.Contains(text.String(), "easy") {
+		t.Errorf("%v: %s", err, text.String())
+	}
+}
+
+func TestBuildsWaitForEachOther(t *testing.T) {
+	c := Config{Out: t.TempDir()}
+	unlock, err := lock(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := lock(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second build got in, or failed for another reason: %v", err)
+	}
+	unlock()
+	unlock, err = lock(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+func TestIsTag(t *testing.T) {
+	for s, want := range map[string]bool{"v1.2.0": true, "v1.2.0-rc.1": true, "source": false, "v1.2": false, "./v1.2.0": false} {
+		if isTag(s) != want {
+			t.Errorf("isTag(%q) = %v", s, !want)
+		}
+	}
+}
