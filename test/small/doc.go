@@ -1,0 +1,9 @@
+// Package small is the small VM tier: it runs the TestVM... tests of the
+// packages that need a kernel of ours inside one QEMU machine, and boots the
+// real ksinit with a tiny root to see how it ends.
+//
+// It owns the tiny initramfs and the list of packages. It never repeats a test
+// that the namespace tier can hold. The tests are its only content:
+//
+//	go test ./test/small
+package small

@@ -1,0 +1,108 @@
+package small
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/u-root/u-root/pkg/cpio"
+
+	"kubesolo.io/os/internal/datafs"
+)
+
+func copyFile(t *testing.T, from, to string, mode fs.FileMode) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, to, b, mode)
+}
+
+func writeFile(t *testing.T, path string, content []byte, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pack writes the tree under dir, and the two device nodes that a Go program
+// needs before it has mounted anything, as an initramfs.
+func pack(t *testing.T, dir, file string) {
+	t.Helper()
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	records := []cpio.Record{
+		cpio.Directory("dev", 0o755),
+		cpio.CharDev("dev/console", 0o600, 5, 1),
+		cpio.CharDev("dev/null", 0o666, 1, 3),
+	}
+	recorder := cpio.NewRecorder()
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		r, err := recorder.GetRecord(path)
+		if err != nil {
+			return err
+		}
+		if r.Name, err = filepath.Rel(dir, path); err != nil {
+			return err
+		}
+		records = append(records, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpio.MakeAllReproducible(records)
+	w := cpio.Newc.Writer(out)
+	if err := cpio.WriteRecords(w, records); err != nil {
+		t.Fatal(err)
+	}
+	if err := cpio.WriteTrailer(w); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sparse makes an empty disk image.
+func sparse(t *testing.T, path string, size int64) string {
+	t.Helper()
+	writeFile(t, path, nil, 0o600)
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// dataTemplate makes the ext4 template as the image has it.
+func dataTemplate(t *testing.T, path string) {
+	t.Helper()
+	plain := filepath.Join(t.TempDir(), "data.ext4")
+	argv, env := datafs.TemplateCommand(plain, time.Unix(1_700_000_000, 0))
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", argv, err, out)
+	}
+	in, err := os.Open(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var out bytes.Buffer
+	if err := datafs.EncodeTemplate(in, datafs.TemplateSize, &out); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, out.Bytes(), 0o644)
+}

@@ -1,0 +1,147 @@
+package small
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/vmtest"
+)
+
+// Generous: a boot of the tiny root takes some ten seconds under emulation.
+const stepLimit = 3 * time.Minute
+
+// tinySystem builds an initramfs as the image has it, with the real ksinit and
+// a root that has busybox and nothing else: no service's program is there.
+func tinySystem(t *testing.T, k kernel) string {
+	t.Helper()
+	list, err := os.ReadFile("modules.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := k.subset(t, strings.Fields(string(list)))
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(stage)); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{
+		"bin", "dev", "proc", "sys", "run", "tmp", "var", "data", "mnt", "home", "root", "etc/kubesolo", "etc/cni/net.d",
+		"usr/local/bin", "opt/cni/bin", "etc/kubesolo-os",
+	} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, repository(t), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(root, "sbin", "init"), "./cmd/ksinit")
+	copyFile(t, filepath.Join(root, "sbin", "init"), filepath.Join(stage, "init"), 0o755)
+	copyFile(t, "/bin/busybox", filepath.Join(root, "bin", "busybox"), 0o755)
+	links := map[string]string{"bin/sh": "busybox"}
+	for _, name := range []string{"poweroff", "reboot", "halt", "modprobe"} {
+		links["sbin/"+name] = "init"
+	}
+	for _, name := range []string{"resolv.conf", "hostname", "hosts", "machine-id"} {
+		links["etc/"+name] = "/run/etc/" + name
+	}
+	for name, to := range links {
+		if err := os.Symlink(to, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, filepath.Join(root, "etc/kubesolo-os/modules"), []byte("dummy\nno-such-module # named, and the boot goes on\n"), 0o644)
+	writeFile(t, filepath.Join(root, "etc/kubesolo-os/sysctl"), []byte("kernel.panic = 10\n"), 0o644)
+	run(t, root, "mksquashfs", root, filepath.Join(stage, "root.squashfs"), "-quiet", "-no-progress", "-all-root", "-comp", "gzip")
+	initrd := filepath.Join(t.TempDir(), "initrd")
+	pack(t, stage, initrd)
+	return initrd
+}
+
+// TestKsinit boots the real ksinit and looks at every way it can end.
+func TestKsinit(t *testing.T) {
+	k := findKernel(t)
+	initrd := tinySystem(t, k)
+	start := func(t *testing.T, arguments string) *vmtest.VM {
+		return vmtest.Run(t, vmtest.Config{
+			Kernel: k.Image, Initrd: initrd, Memory: 512,
+			Append: "console=ttyS0 panic=10 printk.devkmsg=on loglevel=4 kubesolo.nopersist " + arguments,
+			NIC:    &vmtest.NIC{Restrict: true},
+		})
+	}
+	t.Run("boot and ctrl-alt-delete", func(t *testing.T) {
+		vm := start(t, "kubesolo.hostnam=typo")
+		ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+		defer cancel()
+		for _, want := range []event.Event{
+			{Type: event.Step, Name: "network", State: "ok"},
+			{Type: event.Step, Name: "modules", State: "degraded"},
+			{Type: event.Step, Name: "services", State: "degraded"},
+		} {
+			e, err := vm.WaitEvent(ctx, func(e event.Event) bool {
+				return e.Type == want.Type && e.Name == want.Name && e.State != "started"
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.State != want.State {
+				t.Errorf("%s is %s: %s", e.Name, e.State, e.Message)
+			}
+		}
+		// A service that cannot start is named with its program.
+		if _, err := vm.Expect(`containerd.*/usr/local/bin/containerd`, stepLimit); err != nil {
+			t.Error(err)
+		}
+		for _, want := range []string{"kubesolo.hostname", "no-such-module"} {
+			if !strings.Contains(vm.Transcript(), want) {
+				t.Errorf("the console does not name %s", want)
+			}
+		}
+		if err := vm.CtrlAltDelete(ctx); err != nil {
+			t.Fatal(err)
+		}
+		expectExit(t, vm, "guest-reset")
+		events := vm.EventsSoFar()
+		if last := events[len(events)-1]; last.Type != event.Shutdown || last.State != "done" {
+			t.Errorf("the last event is %+v", last)
+		}
+	})
+	for command, reason := range map[string]string{"poweroff": "guest-shutdown", "reboot": "guest-reset"} {
+		t.Run("shell and "+command, func(t *testing.T) {
+			vm := start(t, "kubesolo.shell")
+			typeLine(t, vm, "echo shell-$((40+2))", "shell-42")
+			typeLine(t, vm, "touch /probe; echo wrote=$?", "wrote=1")
+			typeLine(t, vm, "i=0; while [ $i -lt 300 ]; do kill -HUP 1; kill -KILL 1; kill -STOP 1; i=$((i+1)); done; echo sent-$i", "sent-300")
+			typeLine(t, vm, "echo still-$((1+1))", "still-2")
+			if err := vm.Type("/sbin/" + command + "\n"); err != nil {
+				t.Fatal(err)
+			}
+			expectExit(t, vm, reason)
+		})
+	}
+}
+
+// typeLine types a command at the shell's prompt and waits for an answer.
+func typeLine(t *testing.T, vm *vmtest.VM, command, answer string) {
+	t.Helper()
+	if _, err := vm.Expect(`# (\x1b\[6n)?$`, stepLimit); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.Type(command + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.Expect(fmt.Sprintf(`(?m)^%s\r?$`, answer), stepLimit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expectExit(t *testing.T, vm *vmtest.VM, reason string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+	defer cancel()
+	if exit, err := vm.Wait(ctx); err != nil || exit.Reason != reason || exit.Err != nil {
+		t.Fatalf("ended by %+v, %v; want %s", exit, err, reason)
+	}
+}

@@ -1,0 +1,103 @@
+#!/bin/sh
+# The tests in tiers, cheap ones first; stops at the first tier that fails.
+#
+#   test/tiers.sh            all tiers, as make test and CI run them
+#   test/tiers.sh unit ns    only these: unit ns small image whole
+#
+# A skip where a test could have run is a failure: KS_REQUIRE_NS=1 and
+# KS_WHOLE=1 turn the skips of tests that need root or an image into failures.
+set -eu
+cd "$(dirname "$0")/.."
+all="unit ns small image whole"
+times=""
+
+say() { printf '\n=== %s\n' "$*"; }
+
+# need PROGRAM PACKAGE...: Debian packages for what is missing.
+need() {
+	missing=""
+	while [ $# -gt 1 ]; do
+		command -v "$1" > /dev/null 2>&1 || [ -e "$1" ] || missing="$missing $2"
+		shift 2
+	done
+	[ -n "$missing" ] || return 0
+	if [ "$(id -u)" = 0 ]; then
+		say "installing Debian packages:$missing"
+		# shellcheck disable=SC2086 # a list
+		apt-get -q update && apt-get -q install -y --no-install-recommends $missing
+	else
+		echo "missing Debian packages; run: sudo apt-get install -y --no-install-recommends$missing" >&2
+		exit 1
+	fi
+}
+
+# Nested modules have their own go.mod: ./... does not reach into them.
+modules() { find . -name go.mod -not -path './build/*' -exec dirname {} \; | sort; }
+
+unit() {
+	unformatted=$(gofmt -l $(find . -name '*.go' -not -path './build/*' -not -path './.git/*'))
+	if [ -n "$unformatted" ]; then
+		echo "not formatted (gofmt -w):" "$unformatted"
+		return 1
+	fi
+	# -trimpath as the image is built: without it all of Kubernetes would be
+	# compiled a second time (nine minutes on two cores).
+	for m in $(modules); do
+		say "unit: $m"
+		(cd "$m" && go vet -trimpath ./... && go test -trimpath ./...)
+	done
+	# The race detector where goroutines are, and no big dependency is.
+	say "unit: race detector"
+	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event \
+		./internal/klog ./internal/atomicfile ./internal/vmtest ./internal/vmrun
+}
+
+ns() {
+	if [ "$(id -u)" != 0 ]; then
+		echo "the namespaces tier needs root: sudo make test-ns"
+		return 1
+	fi
+	# Only packages that ask for namespaces; -count=1, as the result of a
+	# skip must not come from the cache.
+	packages=$(grep -rl --include='*_test.go' 'nstest\.Require' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	# shellcheck disable=SC2086 # a list
+	KS_REQUIRE_NS=1 go test -count=1 $packages
+}
+
+small() { go test -count=1 -timeout 30m ./test/small; }
+
+image() { make image; }
+
+whole() { KS_WHOLE=1 go test -count=1 -v -timeout 60m ./test/whole; }
+
+need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base \
+	qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils /usr/share/OVMF/OVMF_CODE_4M.fd ovmf \
+	mkfs.ext4 e2fsprogs mksquashfs squashfs-tools sfdisk fdisk sgdisk gdisk nft nftables \
+	mformat mtools mkfs.vfat dosfstools xorriso xorriso patchelf patchelf grub-mkimage grub-common \
+	/usr/lib/grub/i386-pc grub-pc-bin /usr/lib/grub/x86_64-efi grub-efi-amd64-bin \
+	/usr/include/seccomp.h libseccomp-dev pkg-config pkg-config
+for tier in ${*:-$all}; do
+	case " $all " in
+	*" $tier "*) ;;
+	*) echo "tiers.sh: no tier $tier; there are: $all" >&2; exit 2 ;;
+	esac
+done
+for tier in ${*:-$all}; do
+	say "tier $tier"
+	begin=$(date +%s)
+	# Not `|| status=$?`: that would switch -e off inside the tier.
+	set +e
+	(set -e; "$tier")
+	status=$?
+	set -e
+	took=$(($(date +%s) - begin))
+	times="$times$(printf '%-8s %5d s' "$tier" "$took")
+"
+	if [ "$status" != 0 ]; then
+		printf '\n%s' "$times"
+		say "tier $tier FAILED (exit $status)"
+		exit 1
+	fi
+done
+say "all tiers passed"
+printf '%s' "$times"

@@ -1,0 +1,11 @@
+// Package whole is the whole-VM tier: it boots the shipped ISO, disk image and
+// kernel, and checks from outside what an operator is promised: a Ready node,
+// pods, services, volumes, survival of faults, an immutable root, an orderly
+// end, persistence, and plain words about bad input.
+//
+// It owns no product code and uses only what an operator has: disks, cables,
+// buttons, the console, the host channel and the Kubernetes API. Boots are
+// expensive under emulation, so each of them carries many checks.
+//
+//	make image && KS_WHOLE=1 go test ./test/whole -v -timeout 60m
+package whole
