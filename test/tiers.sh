@@ -44,7 +44,9 @@ unit() {
 	# compiled a second time (nine minutes on two cores).
 	for m in $(modules); do
 		say "unit: $m"
-		(cd "$m" && go vet -trimpath ./... && go test -trimpath ./...)
+		# test/small and test/whole are tiers of their own.
+		(cd "$m" && go vet -trimpath ./... &&
+			go test -trimpath $(go list ./... | grep -v -e /test/small$ -e /test/whole$))
 	done
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"

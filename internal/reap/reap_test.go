@@ -37,7 +37,7 @@ func (r *Reaper) mustSh(t *testing.T, script string) *Process {
 func TestExit(t *testing.T) {
 	r := newReaper(t)
 	for script, want := range map[string]string{
-		"exit 0": "exit status 0", "exit 7": "exit status 7", "kill -9 $$": "killed by SIGKILL", "kill -HUP $$": "killed by SIGHUP",
+		"exit 0": "exit status 0", "exit 7": "exit status 7", "kill -9 $$": "killed by SIGKILL", "kill -TERM $$": "killed by SIGTERM",
 	} {
 		e := <-r.mustSh(t, script).Exited()
 		if e.String() != want || e.Clean() != (script == "exit 0") {
