@@ -212,7 +212,9 @@ func (a *actor) terminate() {
 		_ = a.proc.Signal(unix.SIGTERM) // has ended: seen below
 		if exit, ok := a.exitWithin(wait); ok {
 			a.leftovers()
-			a.set(Stopped, exit.String())
+			// Asked to end, it ended: what it printed last explains
+			// nothing and would fill the screen on the way down.
+			a.set(Stopped, exit.Reason)
 			return
 		}
 	}

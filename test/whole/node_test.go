@@ -158,6 +158,11 @@ func (n *node) pod(ctx context.Context, name string) (p pod, err error) {
 func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 	t.Helper()
 	var p pod
+	t.Cleanup(func() {
+		if t.Failed() && !slices.Contains(phases, p.Status.Phase) {
+			n.explain(t, name)
+		}
+	})
 	n.eventually(t, podLimit, "pod "+name, func(ctx context.Context) (err error) {
 		if p, err = n.pod(ctx, name); err != nil {
 			return err
@@ -168,6 +173,26 @@ func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 		return nil
 	})
 	return p
+}
+
+// explain logs what the API knows of a pod that is not as it should be.
+func (n *node) explain(t *testing.T, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // t.Context() is over
+	defer cancel()
+	var events struct {
+		Items []struct {
+			Reason, Message string
+			InvolvedObject  struct{ Name string }
+		}
+	}
+	err := n.api.Do(ctx, "GET", path("events"), nil, &events)
+	for _, e := range events.Items {
+		if e.InvolvedObject.Name == name {
+			t.Logf("pod %s: %s: %s", name, e.Reason, e.Message)
+		}
+	}
+	text, logErr := n.api.Logs(ctx, "default", name, "")
+	t.Logf("pod %s: events %v, log %v:\n%s", name, err, logErr, text)
 }
 
 func (n *node) logs(t *testing.T, name string) (text string) {
