@@ -126,9 +126,11 @@ func (c Component) Command(out string) (argv, env []string) {
 	argv = []string{
 		"go", "build", "-C", c.Dir, "-trimpath", "-buildvcs=false", "-mod=readonly",
 		"-tags", strings.Join(c.Tags, ","),
-		"-gcflags", c.GCFlags,
 		"-ldflags", strings.Join(ldflags, " "),
 		"-o", strings.TrimSuffix(out, "/") + "/",
+	}
+	if c.GCFlags != "" {
+		argv = append(argv, "-gcflags", c.GCFlags)
 	}
 	return append(argv, c.Packages...), env
 }

@@ -74,6 +74,10 @@ func TestCommand(t *testing.T) {
 	if !slices.Contains(env, "CGO_ENABLED=0") {
 		t.Errorf("env %q leaves cgo on", env)
 	}
+	c.GCFlags = "all=-l"
+	if argv, _ := c.Command("/out"); !strings.Contains(strings.Join(argv, " "), " -gcflags all=-l example.org/a") {
+		t.Errorf("compiler flags are not before the packages: %q", argv)
+	}
 	c.Cgo = true
 	argv, env = c.Command("/out")
 	if !slices.Contains(env, "CGO_ENABLED=1") || !strings.Contains(strings.Join(argv, " "), "-static") {
