@@ -30,12 +30,16 @@ func disabled() []string {
 	return []string{
 		"node-ipam-controller", // clusters with a pod range per node; ours is host-local's
 		"ttl-controller",       // kubelets of large clusters
-		"legacy-serviceaccount-token-cleaner-controller",                 // clusters older than 1.24
-		"storageversion-garbage-collector-controller",                    // several API servers
-		"storage-version-migrator-controller",                            // several API servers
-		"device-taint-eviction-controller",                               // dynamic resource drivers
-		"resourcepoolstatusrequest-controller",                           // dynamic resource drivers
-		"selinux-warning-controller",                                     // SELinux hosts
+		"legacy-serviceaccount-token-cleaner-controller", // clusters older than 1.24
+		"storageversion-garbage-collector-controller",    // several API servers
+		"storage-version-migrator-controller",            // several API servers
+		"device-taint-eviction-controller",               // dynamic resource drivers
+		"resourcepoolstatusrequest-controller",           // dynamic resource drivers
+		"selinux-warning-controller",                     // SELinux hosts
+		// Its CSI plugin and the kubelet's share a package variable, and the
+		// last of the two to start wins: with the controller's, which has no
+		// node name, the node stayed NotReady. The kubelet attaches instead.
+		"persistentvolume-attach-detach-controller",
 		"podcertificaterequest-cleaner-controller",                       // an API that is off
 		"kube-apiserver-serving-clustertrustbundle-publisher-controller", // an API that is off
 	}

@@ -63,6 +63,8 @@ func (cfg Config) Configuration() (*kubeletconfig.KubeletConfiguration, error) {
 	// The kubelet's own chains are for iptables hosts, and it looks for the
 	// iptables program to make them.
 	c.MakeIPTablesUtilChains = false
+	// The controller that would do it is off, see package controllers.
+	c.EnableControllerAttachDetach = false
 	c.EnableProfilingHandler = false
 	c.EnableDebugFlagsHandler = false
 	c.EnableSystemLogHandler = false

@@ -34,4 +34,7 @@ func TestConfigurationIsValid(t *testing.T) {
 	if configuration.Authentication.Anonymous.Enabled || configuration.ReadOnlyPort != 0 || configuration.MakeIPTablesUtilChains {
 		t.Error("an open port or a host chain is on")
 	}
+	if configuration.EnableControllerAttachDetach {
+		t.Error("volumes wait for a controller that is off")
+	}
 }
