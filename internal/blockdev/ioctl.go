@@ -45,23 +45,6 @@ func SizeOf(f *os.File) (int64, error) {
 	return int64(size), nil
 }
 
-// SectorSizeOf is the logical sector size of an open block device (BLKSSZGET),
-// 512 for a file.
-func SectorSizeOf(f *os.File) (int, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if st.Mode().IsRegular() {
-		return 512, nil
-	}
-	n, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKSSZGET)
-	if err != nil {
-		return 0, fmt.Errorf("sector size of %s: %w", f.Name(), err)
-	}
-	return n, nil
-}
-
 // ResizePartition tells the kernel the new bounds, in bytes, of a partition of
 // the open disk. It works while the partition is mounted (BLKPG, Linux 3.6);
 // the start must be the present one.

@@ -18,11 +18,6 @@ func (v *VM) Reset(ctx context.Context) error {
 	return v.qmp.do(ctx, "system_reset", nil, nil)
 }
 
-// Quit ends QEMU in order, with its disks flushed, but the guest is not asked.
-func (v *VM) Quit(ctx context.Context) error {
-	return v.qmp.do(ctx, "quit", nil, nil)
-}
-
 // SetLink plugs the network cable in or out.
 func (v *VM) SetLink(ctx context.Context, up bool) error {
 	return v.qmp.do(ctx, "set_link", map[string]any{"name": "nic0", "up": up}, nil)
