@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,7 +80,7 @@ func mountTree(t *testing.T) *Tree {
 func TestKillReachesDaemons(t *testing.T) {
 	nstest.Require(t, nstest.Mount)
 	tree := mountTree(t)
-	g, err := tree.Make("kstest")
+	g, err := tree.Make(fmt.Sprintf("kstest-%d", os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestVMLimits(t *testing.T) {
 	if err != nil || !strings.Contains(strings.Join(enabled, " "), "memory") {
 		t.Fatalf("enabled %q, %v", enabled, err)
 	}
-	g, err := tree.Make("kstest")
+	g, err := tree.Make(fmt.Sprintf("kstest-%d", os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
