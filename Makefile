@@ -15,7 +15,7 @@ IMAGE_FLAGS = --out $(BUILD) --base $(BASE) --kubesolo $(KUBESOLO) \
   $(if $(KERNEL_CONFIG),--kernel-config $(KERNEL_CONFIG)) $(if $(LEVEL),--level $(LEVEL))
 RUN_FLAGS = --build $(BUILD) $(ARGS)
 
-.PHONY: help image run run-disk test check test-ns test-vm test-whole fmt lint clean
+.PHONY: help image run run-disk test check bench test-ns test-vm test-whole fmt lint clean
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo; echo 'Inputs of an image, given as NAME=value:'
@@ -40,6 +40,8 @@ test-vm: ## the small VM tier
 	test/tiers.sh small
 test-whole: ## the whole image to Ready
 	test/tiers.sh image whole
+bench: image ## measure the budgets, print them and write build/bench.json
+	go run ./test/bench
 fmt: ## format all Go code
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 lint: ## formatting and vet, in every module

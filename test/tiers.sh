@@ -71,7 +71,8 @@ ns() {
 
 small() { go test -count=1 -timeout 30m ./test/small; }
 
-image() { make image; }
+# The second build proves that the same inputs give the same bytes.
+image() { make image && test/again.sh; }
 
 whole() { KS_WHOLE=1 go test -count=1 -v -timeout 60m ./test/whole; }
 

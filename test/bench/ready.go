@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/kubeapi"
+	"kubesolo.io/os/internal/vmtest"
+)
+
+const apiPort = 6443
+
+// meter prints what the node's memory is used for; it sees all processes.
+const meter = `for p in ksinit:1 $(for n in containerd kubesolo ksagent; do echo $n:$(pidof $n); done); do ` +
+	`echo rss-${p%%:*} $(sed -n "s/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p" /proc/${p##*:}/status); done; grep -E "^(MemTotal|MemAvailable)" /proc/meminfo`
+
+// ready measures one whole boot on an empty disk, and the memory after it.
+func (b *bench) ready(ctx context.Context) error {
+	fmt.Fprintln(b.log, "a boot to Ready on an empty disk")
+	path := filepath.Join(b.dir, "ready.img")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(path, 8<<30); err != nil {
+		return err
+	}
+	config := b.config(filepath.Join(b.build, "kubesolo-os.gz"), vmtest.Disk{Path: path})
+	config.NIC = &vmtest.NIC{Forward: []int{apiPort}, Restrict: true}
+	vm, err := vmtest.Start(ctx, config, nil)
+	if err != nil {
+		return err
+	}
+	defer vm.PowerCut()
+	ctx, cancel := context.WithTimeout(ctx, 2*limit)
+	defer cancel()
+	e, err := vm.WaitEvent(ctx, func(e event.Event) bool { return e.Type == event.Ready })
+	if err != nil {
+		return err
+	}
+	b.add(figure{Name: "kernel start -> Ready with CoreDNS", Value: e.Time, Unit: "s", Note: "empty disk, 2 CPUs, 2 GiB, " + vm.Accel})
+	kubeconfig, err := vm.HostKubeconfig(ctx, apiPort)
+	if err != nil {
+		return err
+	}
+	api, err := kubeapi.Load(kubeconfig)
+	if err != nil {
+		return err
+	}
+	text, err := runMeter(ctx, api)
+	if err != nil {
+		return err
+	}
+	values := map[string]float64{}
+	for _, m := range regexp.MustCompile(`(?m)^([\w-]+):? +(\d+)`).FindAllStringSubmatch(text, -1) {
+		if values[m[1]], err = strconv.ParseFloat(m[2], 64); err != nil {
+			return err
+		}
+	}
+	const mb = 1e6 / 1024 // the values are in KiB
+	b.add(figure{Name: "ksinit resident", Value: values["rss-ksinit"] / mb, Unit: "MB", Must: "12 MB", Aim: "6 MB"})
+	for _, name := range []string{"containerd", "kubesolo", "ksagent"} {
+		b.add(figure{Name: name + " resident", Value: values["rss-"+name] / mb, Unit: "MB"})
+	}
+	b.add(figure{Name: "memory in use at Ready + one pod", Value: (values["MemTotal"] - values["MemAvailable"]) / mb, Unit: "MB",
+		Note: "MemTotal - MemAvailable; root in RAM included"})
+	return nil
+}
+
+// runMeter runs the meter in a pod with all rights and gives its log.
+func runMeter(ctx context.Context, api *kubeapi.Client) (string, error) {
+	type object = map[string]any
+	pod := object{
+		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "meter"},
+		"spec": object{
+			"restartPolicy": "Never", "hostPID": true,
+			"containers": []object{{
+				"name": "meter", "image": "docker.io/library/busybox:latest", "imagePullPolicy": "Never",
+				"command": []string{"sh", "-c", meter}, "securityContext": object{"privileged": true},
+			}},
+		},
+	}
+	const pods = "/api/v1/namespaces/default/pods"
+	if err := api.Create(ctx, pods, pod, nil); err != nil {
+		return "", err
+	}
+	for {
+		var p struct{ Status struct{ Phase string } }
+		if err := api.Get(ctx, pods+"/meter", &p); err != nil {
+			return "", err
+		}
+		switch p.Status.Phase {
+		case "Succeeded":
+			return api.Logs(ctx, "default", "meter", "")
+		case "Failed":
+			text, _ := api.Logs(ctx, "default", "meter", "")
+			return "", fmt.Errorf("pod meter: %s", text)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return "", fmt.Errorf("pod meter: %w", ctx.Err())
+		}
+	}
+}
