@@ -32,7 +32,9 @@ type source struct {
 
 func sources() []source {
 	return []source{
-		{"cidata", readVolume},
+		{"cidata", func(_ context.Context, n *node) ([]byte, string, error) {
+			return n.volume.text, n.volume.origin, n.volume.err
+		}},
 		{"data", func(_ context.Context, n *node) ([]byte, string, error) {
 			return readFirst("/data/cloud-init.yaml", "/etc/kubesolo/cloud-init.yaml")
 		}},
@@ -126,9 +128,19 @@ func readFirst(paths ...string) ([]byte, string, error) {
 	return nil, "", os.ErrNotExist
 }
 
-// readVolume looks for a NoCloud volume: a disk labelled CIDATA with a file
+// readVolume is a step of its own because it takes time beside the data
+// partition: a CD drive answers late. What it found is a source of readConfig.
+func (n *node) readVolume(ctx context.Context) error {
+	n.volume.text, n.volume.origin, n.volume.err = n.findVolume()
+	if n.volume.err == nil {
+		boot.Note(ctx, "%s", n.volume.origin)
+	}
+	return nil // readConfig says what was wrong
+}
+
+// findVolume looks for a NoCloud volume: a disk labelled CIDATA with a file
 // user-data.
-func readVolume(ctx context.Context, n *node) ([]byte, string, error) {
+func (n *node) findVolume() ([]byte, string, error) {
 	devices, err := blockdev.Scan("/sys", "/dev")
 	if err != nil {
 		return nil, "", err
@@ -147,7 +159,7 @@ func readVolume(ctx context.Context, n *node) ([]byte, string, error) {
 		return nil, "", fmt.Errorf("configuration volume: %w", err)
 	}
 	at := mount.Entry{Source: volume.Path, Target: "/run/ksinit/cidata", Type: volume.FSType, Flags: unix.MS_RDONLY | quiet}
-	if err := loadModules(volume.FSType); err != nil {
+	if err := n.loadModules(volume.FSType); err != nil {
 		n.log.Debug("file system module", "err", err)
 	}
 	if err := at.Apply(); err != nil {

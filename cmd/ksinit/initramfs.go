@@ -32,7 +32,7 @@ func initramfs() error {
 	if degraded != nil {
 		fmt.Fprintf(os.Stdout, "[%6.2f] degraded  initramfs: %v\n", event.Now(), degraded)
 	}
-	if err := loadModules("loop", "squashfs", "overlay"); err != nil {
+	if err := loadModules(openModules, "loop", "squashfs", "overlay"); err != nil {
 		// They may be built in without a list that says so: the mount
 		// below is the judge.
 		fmt.Fprintf(os.Stdout, "[%6.2f] degraded  initramfs: %v\n", event.Now(), err)
@@ -77,8 +77,8 @@ func claimConsole() error {
 
 // loadModules loads modules of the running kernel by name. It tries all; the
 // error names those that are not there or were refused.
-func loadModules(names ...string) error {
-	tree, err := openModules()
+func loadModules(open func() (*kmod.Tree, error), names ...string) error {
+	tree, err := open()
 	if err != nil {
 		return err
 	}

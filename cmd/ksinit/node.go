@@ -17,6 +17,7 @@ import (
 	"kubesolo.io/os/internal/config"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/klog"
+	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/reap"
 	"kubesolo.io/os/internal/supervise"
 )
@@ -38,8 +39,10 @@ type node struct {
 
 	args     cmdline.Args
 	warnings []cmdline.Warning
+	modules  func() (*kmod.Tree, error) // read once, 0.1 s under emulation
 	groups   *cgroup.Tree
 	writable bool // /data can be written, be it a disk or memory
+	volume   document
 	parts    []config.Part
 	fresh    map[string]config.Part // of files, to keep once the node is healthy
 	config   config.Config
@@ -52,12 +55,21 @@ type node struct {
 	watchdog   *watchdog
 }
 
+// document is a configuration as it was read.
+type document struct {
+	text   []byte
+	origin string
+	err    error
+}
+
 func newNode(stdout io.Writer) *node {
 	level := &slog.LevelVar{}
 	n := &node{
 		console: newConsole(stdout), level: level, events: event.NewLog(4096),
 		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
-		fresh: map[string]config.Part{},
+		fresh: map[string]config.Part{}, modules: sync.OnceValues(openModules),
+		// Of a node whose step did not run.
+		volume: document{err: os.ErrNotExist},
 	}
 	n.log = slog.New(klog.NewHandler(n.openLog(), "ksinit", level))
 	return n

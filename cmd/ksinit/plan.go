@@ -22,6 +22,7 @@ func (n *node) firstSteps() []boot.Step {
 // hardwareSteps make the machine usable; they also come before a shell.
 func (n *node) hardwareSteps() []boot.Step {
 	return []boot.Step{
+		{Name: "kernel-views", OnError: boot.Degrade, Run: n.mountKernelViews},
 		{Name: "cgroups", OnError: boot.Degrade, Run: n.setUpCgroups},
 		{Name: "modules", OnError: boot.Degrade, Run: n.loadListedModules},
 		// Drivers by what the machine has. Beside the listed modules: the
@@ -41,7 +42,8 @@ func (n *node) nodeSteps() []boot.Step {
 		{Name: "binds", Needs: []string{"data"}, Run: n.bindData},
 		{Name: "clock", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.raiseClock},
 		{Name: "machine-id", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.setMachineID},
-		{Name: "config", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.readConfig},
+		{Name: "config-volume", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.readVolume},
+		{Name: "config", Needs: []string{"binds"}, After: []string{"config-volume"}, OnError: boot.Degrade, Run: n.readConfig},
 		{Name: "hostname", Needs: []string{"config"}, OnError: boot.Degrade, Run: n.setHostname},
 		{Name: "settings", Needs: []string{"config"}, After: []string{"sysctl"}, OnError: boot.Degrade, Run: n.applySettings},
 		// Without a network the node comes up all the same; this is how
@@ -49,7 +51,7 @@ func (n *node) nodeSteps() []boot.Step {
 		{Name: "network", After: []string{"hostname", "sysctl", "modules"}, Timeout: 45 * time.Second, OnError: boot.Degrade, Run: n.startNetwork},
 		{Name: "remote-config", Needs: []string{"config"}, After: []string{"network", "clock"}, OnError: boot.Degrade, Run: n.fetchConfig},
 		{Name: "runtime", Needs: []string{"binds"}, After: []string{"config", "remote-config"}, OnError: boot.Degrade, Run: n.prepareRuntime},
-		{Name: "services", Needs: []string{"binds"}, After: []string{"cgroups", "sysctl", "settings", "clock", "machine-id",
+		{Name: "services", Needs: []string{"binds"}, After: []string{"kernel-views", "cgroups", "sysctl", "settings", "clock", "machine-id",
 			"hostname", "events", "network", "remote-config", "runtime"}, Run: n.startServices},
 	}
 }
@@ -108,10 +110,11 @@ func plan() (string, error) {
 		fmt.Fprintf(&b, "%s\n\n%s\n", part.title, indent(sequence.String()))
 	}
 	fmt.Fprintf(&b, "Mounts of the step filesystems\n\n%s\n", indent(systemMounts().String()))
+	fmt.Fprintf(&b, "Mounts of the step kernel-views\n\n%s\n", indent(kernelViews().String()))
 	fmt.Fprintf(&b, "Mounts of the step binds\n\n%s\n", indent(dataBinds().String()))
 	fmt.Fprintf(&b, "Mounts of the step runtime, only with a bundled runtime\n\n%s\n", indent(bundledMounts().String()))
 	fmt.Fprintf(&b, "Services\n\n")
-	for _, s := range services(config.RuntimeExternal, nil) {
+	for _, s := range services(config.RuntimeExternal, true, nil) {
 		fmt.Fprintf(&b, "    %s\n        %s\n", s.Name, strings.ReplaceAll(strings.TrimPrefix(s.String(), s.Name+": "), "; ", "\n        "))
 	}
 	fmt.Fprintf(&b, "\nOn the way down\n\n")

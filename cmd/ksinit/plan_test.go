@@ -62,7 +62,7 @@ func TestDownLimits(t *testing.T) {
 	if sum > downLimit {
 		t.Errorf("the phases may take %v, the limit is %v", sum, downLimit)
 	}
-	for _, s := range services("external", nil) {
+	for _, s := range services("external", true, nil) {
 		for _, p := range downPhases(&node{}, restartNode) {
 			if p.name == s.Name && s.Stop.Grace+s.Stop.Again >= p.limit {
 				t.Errorf("%s may take %v to stop, its phase %v", s.Name, s.Stop.Grace+s.Stop.Again, p.limit)

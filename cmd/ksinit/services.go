@@ -25,8 +25,20 @@ func baseEnv() []string {
 	return []string{"HOME=/root", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 }
 
+// engineFile names the program that is installed as kubesolo.
+const engineFile = "/etc/kubesolo-os/engine"
+
+// engineWaits tells whether kubesolo itself waits for the runtime's socket, so
+// that its API server starts beside containerd (2.6 s under emulation). KubeSolo
+// v1.2.0 waits too, but looks only every 5 s: it is started when there is
+// something to see.
+func engineWaits() bool {
+	name, err := os.ReadFile(engineFile)
+	return err == nil && strings.TrimSpace(string(name)) == "solonode"
+}
+
 // services are the programs of a node, in the order in which they start.
-func services(runtime config.Runtime, kubesoloEnv []string) []supervise.Service {
+func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []supervise.Service {
 	containerd := supervise.Service{
 		Name:  "containerd",
 		Argv:  []string{"/usr/local/bin/containerd", "--config", "/etc/containerd/config.toml"},
@@ -60,6 +72,9 @@ func services(runtime config.Runtime, kubesoloEnv []string) []supervise.Service 
 		Limits:      cgroup.Limits{MemoryMin: 8 << 20},
 		OOMScoreAdj: -980,
 	}
+	if engineWaits {
+		kubesolo.Needs = nil
+	}
 	if runtime == config.RuntimeBundled {
 		kubesolo.Needs = nil
 		kubesolo.Stop.KeepChildren = true // the shims are its children now
@@ -70,7 +85,7 @@ func services(runtime config.Runtime, kubesoloEnv []string) []supervise.Service 
 }
 
 func (n *node) startServices(ctx context.Context) error {
-	list := services(n.config.KubeSolo.Runtime, config.KubeSoloEnv(n.config, n.nodeIP))
+	list := services(n.config.KubeSolo.Runtime, engineWaits(), config.KubeSoloEnv(n.config, n.nodeIP))
 	supervisor, err := supervise.Start(n.host(), n, list...)
 	if err != nil {
 		return err

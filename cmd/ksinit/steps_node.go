@@ -173,7 +173,7 @@ func (n *node) setHostname(ctx context.Context) error {
 func (n *node) applySettings(ctx context.Context) error {
 	var errs []error
 	if len(n.config.Modules) > 0 {
-		errs = append(errs, loadModules(n.config.Modules...))
+		errs = append(errs, n.loadModules(n.config.Modules...))
 	}
 	if len(n.config.Sysctl) > 0 {
 		errs = append(errs, writeSysctls(ctx, n.config.Sysctl))

@@ -21,20 +21,13 @@ const (
 	sysctlFile  = "/etc/kubesolo-os/sysctl"
 )
 
+func (n *node) loadModules(names ...string) error { return loadModules(n.modules, names...) }
+
 func (n *node) mountSystem(ctx context.Context) error {
-	var degraded []error
-	for _, e := range systemMounts() {
-		// What came along from the initramfs, or was put there by
-		// whoever started this, stays as it is. (/proc is first of all,
-		// since this looks at it.)
-		if _, err := mount.At(e.Target); err == nil && e.Type != "" {
-			continue
-		}
-		err := e.Apply()
-		if err != nil && !e.Optional {
-			return err
-		}
-		degraded = append(degraded, err)
+	n.background("module index", func() { _, _ = n.modules() }) // wanted soon
+	degraded, err := mountAll(systemMounts())
+	if err != nil {
+		return err
 	}
 	// Links in the read-only /etc point here.
 	for _, dir := range []string{"/run/etc", "/run/ksinit", "/var/lib", "/var/tmp", "/run/lock"} {
@@ -45,7 +38,31 @@ func (n *node) mountSystem(ctx context.Context) error {
 	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return boot.Degraded(errors.Join(degraded...))
+	return boot.Degraded(degraded)
+}
+
+func (n *node) mountKernelViews(context.Context) error {
+	degraded, err := mountAll(kernelViews())
+	return errors.Join(boot.Degraded(degraded), err)
+}
+
+// mountAll mounts what is not mounted yet. What is optional only degrades.
+func mountAll(table mount.Table) (degraded, err error) {
+	var refused []error
+	for _, e := range table {
+		// What came along from the initramfs, or was put there by
+		// whoever started this, stays as it is. (/proc is first of all,
+		// since this looks at it.)
+		if _, err := mount.At(e.Target); err == nil && e.Type != "" {
+			continue
+		}
+		err := e.Apply()
+		if err != nil && !e.Optional {
+			return nil, err
+		}
+		refused = append(refused, err)
+	}
+	return errors.Join(refused...), nil
 }
 
 func (n *node) readArguments(ctx context.Context) error {
@@ -55,6 +72,9 @@ func (n *node) readArguments(ctx context.Context) error {
 		return err
 	}
 	n.args, n.warnings = cmdline.Parse(string(line))
+	if tree, err := n.modules(); err == nil { // else the steps that load say so
+		tree.UseKernelArgs(n.args.Raw)
+	}
 	// Without this the kernel drops what is said too fast. A kernel that
 	// was told printk.devkmsg=off refuses.
 	if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
@@ -107,11 +127,10 @@ func (n *node) setUpCgroups(ctx context.Context) error {
 }
 
 func (n *node) loadListedModules(ctx context.Context) error {
-	tree, err := openModules()
+	tree, err := n.modules()
 	if err != nil {
 		return err
 	}
-	tree.UseKernelArgs(n.args.Raw)
 	names, err := readList(modulesFile)
 	if err != nil {
 		return err
@@ -127,11 +146,10 @@ func (n *node) loadListedModules(ctx context.Context) error {
 }
 
 func (n *node) coldplug(ctx context.Context) error {
-	tree, err := openModules()
+	tree, err := n.modules()
 	if err != nil {
 		return err
 	}
-	tree.UseKernelArgs(n.args.Raw)
 	loaded, err := tree.Coldplug("/sys")
 	if len(loaded) > 0 {
 		boot.Note(ctx, "%s", strings.Join(loaded, " "))

@@ -116,7 +116,7 @@ func Seen(devs []Device) string {
 	return strings.Join(out, ", ")
 }
 
-// Wait scans until spec is found, enough says that waiting is pointless, or ctx
+// Wait scans all but CD drives until spec is found, enough says that waiting is pointless, or ctx
 // ends; it wakes up with each event of a block device. enough may be nil. It
 // returns all devices of the last scan, and the error of its Find.
 func Wait(ctx context.Context, sysfs, dev, spec string, enough func([]Device) bool) (Device, []Device, error) {
@@ -126,7 +126,7 @@ func Wait(ctx context.Context, sysfs, dev, spec string, enough func([]Device) bo
 		defer events.Close()
 	}
 	for {
-		devs, err := Scan(sysfs, dev)
+		devs, err := scan(sysfs, dev, skippedForData)
 		if err != nil {
 			return Device{}, nil, err
 		}

@@ -78,7 +78,9 @@ func sizeText(n int64) string {
 // name, each with what is on it. Devices made of RAM (ram, zram) and floppies
 // are left out: opening an absent floppy drive takes seconds. A device that
 // cannot be read is listed with Err set.
-func Scan(sysfs, dev string) ([]Device, error) {
+func Scan(sysfs, dev string) ([]Device, error) { return scan(sysfs, dev, skipped) }
+
+func scan(sysfs, dev string, skipped func(name string) bool) ([]Device, error) {
 	class := filepath.Join(sysfs, "class/block")
 	names, err := os.ReadDir(class)
 	if err != nil {
@@ -116,8 +118,15 @@ func Scan(sysfs, dev string) ([]Device, error) {
 	return out, nil
 }
 
-func skipped(name string) bool {
-	for _, prefix := range []string{"ram", "zram", "fd", "nbd", "mtdblock"} {
+func skipped(name string) bool { return numbered(name, "ram", "zram", "fd", "nbd", "mtdblock") }
+
+// skippedForData also leaves CD drives out: none holds data that can be
+// written, and an empty one takes 0.2 s to say that it is empty.
+func skippedForData(name string) bool { return skipped(name) || numbered(name, "sr") }
+
+// numbered tells whether name is one of the prefixes and a number.
+func numbered(name string, prefixes ...string) bool {
+	for _, prefix := range prefixes {
 		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && rest[0] >= '0' && rest[0] <= '9' {
 			return true
 		}

@@ -12,6 +12,14 @@ import (
 	"kubesolo.io/os/internal/image/inputs"
 )
 
+// engine names what is installed as kubesolo; ksinit starts each as it likes best.
+func (b *Builder) engine() string {
+	if b.c.KubeSolo == "source" && b.c.Replace["kubesolo"] == "" {
+		return "solonode"
+	}
+	return "kubesolo"
+}
+
 // kubesolo builds solonode, or takes the given file or release.
 func (b *Builder) kubesolo(ctx context.Context, g gobuild.Builder) error {
 	if file := b.c.Replace["kubesolo"]; file != "" {

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -150,7 +152,7 @@ func TestColdplug(t *testing.T) {
 	r.errs["xhci_hcd"] = unix.EPERM
 	sys := t.TempDir()
 	for i, alias := range []string{"virtio:d00000001v00001AF4\n", "pci:v00008086d00001E31sv1sd2bc3sc4i5", "acpi:NOBODY:", ""} {
-		dir := filepath.Join(sys, "devices/x", fmt.Sprint(i))
+		dir := filepath.Join(sys, "bus/x/devices", fmt.Sprint(i))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -218,5 +220,39 @@ func TestModprobe(t *testing.T) {
 		if c.out == "" && out.Len() > 0 {
 			t.Errorf("modprobe %s says %s", c.args, out.String())
 		}
+	}
+}
+
+// Two that load at once: every module is inserted once, and after those it needs.
+func TestLoadTogether(t *testing.T) {
+	tree, r := open(t)
+	var mu sync.Mutex
+	tree.insert = func(file, params string) error {
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		return r.insert(file, params)
+	}
+	var group sync.WaitGroup
+	for _, name := range []string{"ext3", "xhci_pci", "ext4", "virtio_net", "fs-ext4", "xhci_hcd"} {
+		group.Go(func() {
+			if err := tree.Load(name, ""); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if modules, _ := tree.resolve(name); !slices.Contains(r.calls, modules[0]) {
+				t.Errorf("%s is said to be loaded, and %v is not among %v", name, modules, r.calls)
+			}
+		})
+	}
+	group.Wait()
+	for _, pair := range [][2]string{{"xhci_hcd", "xhci_pci"}, {"jbd2", "ext4"}, {"crc16", "ext4"}, {"net_failover", "virtio_net"}} {
+		if before, after := slices.Index(r.calls, pair[0]), slices.Index(r.calls, pair[1]); before < 0 || before > after {
+			t.Errorf("%s is not before %s in %v", pair[0], pair[1], r.calls)
+		}
+	}
+	if sorted := slices.Sorted(slices.Values(r.calls)); len(slices.Compact(sorted)) != len(r.calls) {
+		t.Errorf("inserted twice: %v", r.calls)
 	}
 }

@@ -30,8 +30,6 @@ func (t *Tree) load(name, params string) ([]string, error) {
 		}
 		return nil, t.notFound(name)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var loaded []string
 	var errs []error
 	for _, m := range modules {
@@ -44,8 +42,10 @@ func (t *Tree) load(name, params string) ([]string, error) {
 
 // loadOne loads m after its dependencies. Hard dependencies must load; soft
 // ones may fail. visiting breaks cycles, which soft dependencies can form.
+// Several may run at once: each waits for another only while that one is inside
+// finit_module(2), so no two can wait for each other.
 func (t *Tree) loadOne(m, params string, loaded *[]string, visiting map[string]bool) error {
-	if t.done[m] || visiting[m] {
+	if visiting[m] || t.isDone(m) {
 		return nil
 	}
 	visiting[m] = true
@@ -59,18 +59,53 @@ func (t *Tree) loadOne(m, params string, loaded *[]string, visiting map[string]b
 	if params != "" {
 		all = strings.TrimSpace(all + " " + params)
 	}
-	switch err := t.insert(filepath.Join(t.dir, t.path[m]), all); {
-	case err == nil:
+	if !t.claim(m) {
+		return nil
+	}
+	err := t.insert(filepath.Join(t.dir, t.path[m]), all)
+	ours := err == nil
+	if errors.Is(err, unix.EEXIST) {
+		err = nil
+	}
+	t.release(m, err == nil)
+	switch {
+	case ours:
 		*loaded = append(*loaded, m)
-	case errors.Is(err, unix.EEXIST):
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w (%w)", ErrNoHardware, err)
-	default:
+	case err != nil:
 		return err
 	}
-	t.done[m] = true
 	t.loadSoft(t.post[m], loaded, visiting)
 	return nil
+}
+
+func (t *Tree) isDone(m string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.done[m]
+}
+
+// claim makes the caller the one who inserts m, once nobody else does. It is
+// false when m is loaded by then.
+func (t *Tree) claim(m string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for !t.done[m] {
+		if !t.busy[m] {
+			t.busy[m] = true
+			return true
+		}
+		t.idle.Wait()
+	}
+	return false
+}
+
+func (t *Tree) release(m string, done bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.busy[m], t.done[m] = false, done
+	t.idle.Broadcast()
 }
 
 func (t *Tree) loadSoft(names []string, loaded *[]string, visiting map[string]bool) {

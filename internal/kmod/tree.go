@@ -21,7 +21,7 @@ var ErrNoHardware = errors.New("no such hardware")
 // concurrent use.
 type Tree struct {
 	dir     string
-	release string
+	version string
 	path    map[string]string   // module name -> path below dir
 	deps    map[string][]string // module name -> all it needs, in load order
 	pre     map[string][]string
@@ -35,16 +35,19 @@ type Tree struct {
 	insert func(file, params string) error
 
 	mu   sync.Mutex
+	idle *sync.Cond      // on mu: an insertion has ended
+	busy map[string]bool // being inserted
 	done map[string]bool
 }
 
 // Open reads ROOT/lib/modules/RELEASE. Only modules.dep must exist.
 func Open(root, release string) (*Tree, error) {
 	t := &Tree{
-		dir: filepath.Join(root, "lib/modules", release), release: release,
-		params: map[string][]string{}, blacklist: map[string]bool{}, done: map[string]bool{},
+		dir: filepath.Join(root, "lib/modules", release), version: release,
+		params: map[string][]string{}, blacklist: map[string]bool{}, done: map[string]bool{}, busy: map[string]bool{},
 		insert: insertFile,
 	}
+	t.idle = sync.NewCond(&t.mu)
 	dep, err := os.ReadFile(filepath.Join(t.dir, "modules.dep"))
 	if err != nil {
 		return nil, fmt.Errorf("modules of kernel %s: %w (the image holds no modules for this kernel, or depmod was not run)", release, err)
@@ -183,7 +186,7 @@ func (t *Tree) orderSoft(name string, seen map[string]bool, out *[]string) {
 }
 
 func (t *Tree) notFound(name string) error {
-	hint := "it is not in modules.dep, modules.builtin or modules.alias of kernel " + t.release
+	hint := "it is not in modules.dep, modules.builtin or modules.alias of kernel " + t.version
 	if near := t.nearest(canonical(name)); near != "" {
 		hint += fmt.Sprintf("; did you mean %s?", near)
 	}

@@ -134,7 +134,8 @@ func parts(t *testing.T) base.Parts {
 	must(t, os.MkdirAll(modules, 0o755), os.WriteFile(filepath.Join(modules, "loop.ko"), []byte("x"), 0o644))
 	return base.Parts{Ksinit: file, Overlay: "../../../rootfs-overlay", Modules: filepath.Join(dir, "m"),
 		Binaries: map[string]string{"usr/local/bin/kubesolo": file, "opt/cni/bin/bridge": file},
-		Release:  base.OSRelease{Version: "0.1.0", Build: "unknown", Base: "tinycore", Kernel: "6.1"}}
+		Release:  base.OSRelease{Version: "0.1.0", Build: "unknown", Base: "tinycore", Kernel: "6.1"},
+		Built:    time.Unix(1767225600, 0), Engine: "solonode"}
 }
 
 // The whole remaster of a Tiny Core root, and then the proof that its programs start:
@@ -195,6 +196,12 @@ func TestDebian(t *testing.T) {
 	must(t, err)
 	if err := report.Err(); err != nil {
 		t.Error(err)
+	}
+	// What ksinit reads of the image that it is in.
+	for name, want := range map[string]string{"build-time": "1767225600\n", "engine": "solonode\n"} {
+		if got, err := tr.ReadFile("etc/kubesolo-os/" + name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 	if len(report.LibC) != 1 {
 		t.Errorf("C libraries %v, want one", report.LibC)

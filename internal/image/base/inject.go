@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
+	"time"
 
 	"kubesolo.io/os/internal/image/tree"
 )
@@ -19,6 +21,8 @@ type Parts struct {
 	Images   string            // directory of *.tar and images.json
 	Template string            // data.ext4.gz
 	Release  OSRelease
+	Built    time.Time // SOURCE_DATE_EPOCH: no clock of a node may show less
+	Engine   string    // what kubesolo is: solonode, or kubesolo for KubeSolo's own
 }
 
 // OSRelease fills /etc/os-release.
@@ -94,7 +98,16 @@ func Inject(t *tree.Tree, parts Parts) error {
 			return err
 		}
 	}
-	return t.File("etc/os-release", 0o644, tree.Bytes(osRelease(parts.Release)), "configuration")
+	for name, text := range map[string]string{
+		"etc/os-release":             osRelease(parts.Release),
+		"etc/kubesolo-os/build-time": strconv.FormatInt(parts.Built.Unix(), 10) + "\n",
+		"etc/kubesolo-os/engine":     parts.Engine + "\n",
+	} {
+		if err := t.File(name, 0o644, tree.Bytes(text), "configuration"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func addDir(t *tree.Tree, dir, at, origin string) error {
