@@ -222,8 +222,10 @@ func (b *Builder) buildPrograms(ctx context.Context) error {
 	b.programs = map[string]string{}
 	b.lock.Add(inputs.Input{Name: "go", Kind: "tool", Version: b.run.Version("go"), Origin: "go toolchain"})
 	for _, p := range []gobuild.Program{
-		{Name: "ksinit", Dir: b.c.Repo, Package: "./cmd/ksinit"},
-		{Name: "ksagent", Dir: b.c.Repo, Package: "./cmd/ksagent"},
+		// Without inlining: 5.7 MB become 5.2, and of ksagent's 5.3 MB in
+		// the ISO 4.5 are left. Neither is ever busy.
+		{Name: "ksinit", Dir: b.c.Repo, Package: "./cmd/ksinit", GCFlags: "all=-l"},
+		{Name: "ksagent", Dir: b.c.Repo, Package: "./cmd/ksagent", GCFlags: "all=-l"},
 	} {
 		if file := b.c.Replace[p.Name]; file != "" {
 			if err := b.given(p.Name, file); err != nil {

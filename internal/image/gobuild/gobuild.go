@@ -28,6 +28,7 @@ type Program struct {
 	Dir     string   // module directory
 	Package string   // package to build, relative to Dir ("./cmd/ksinit")
 	Vars    []string // name=value for the linker's -X
+	GCFlags string   // for the compiler, of all packages
 }
 
 // Builder builds into Out.
@@ -56,7 +57,11 @@ func (b Builder) Build(ctx context.Context, p Program) (string, error) {
 		ldflags = append(ldflags, "-X "+v)
 	}
 	args := []string{"build", "-C", p.Dir, "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-ldflags", strings.Join(ldflags, " "), "-o", out, p.Package}
+		"-ldflags", strings.Join(ldflags, " "), "-o", out}
+	if p.GCFlags != "" {
+		args = append(args, "-gcflags", p.GCFlags)
+	}
+	args = append(args, p.Package)
 	sources, err := b.sources(ctx, p)
 	if err != nil {
 		return "", fmt.Errorf("program %s: %w", p.Name, err)
