@@ -36,6 +36,8 @@ func (n *node) hardwareSteps() []boot.Step {
 func (n *node) nodeSteps() []boot.Step {
 	return []boot.Step{
 		{Name: "events", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.openEvents},
+		// Not before anything: see modules-late.
+		{Name: "late-modules", After: []string{"coldplug", "modules"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.loadLateModules},
 		{Name: "watchdog", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.startWatchdog},
 		// Formatting and growing a slow card takes its time.
 		{Name: "data", After: []string{"coldplug"}, Timeout: 5 * time.Minute, Run: n.prepareData},

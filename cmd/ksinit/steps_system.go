@@ -18,6 +18,7 @@ import (
 
 const (
 	modulesFile = "/etc/kubesolo-os/modules"
+	lateModules = "/etc/kubesolo-os/modules-late" // an image may have none
 	sysctlFile  = "/etc/kubesolo-os/sysctl"
 )
 
@@ -127,11 +128,23 @@ func (n *node) setUpCgroups(ctx context.Context) error {
 }
 
 func (n *node) loadListedModules(ctx context.Context) error {
-	tree, err := n.modules()
+	names, err := readList(modulesFile)
 	if err != nil {
 		return err
 	}
-	names, err := readList(modulesFile)
+	return n.loadList(ctx, names)
+}
+
+func (n *node) loadLateModules(ctx context.Context) error {
+	names, err := readList(lateModules)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return n.loadList(ctx, names)
+}
+
+func (n *node) loadList(ctx context.Context, names []string) error {
+	tree, err := n.modules()
 	if err != nil {
 		return err
 	}
