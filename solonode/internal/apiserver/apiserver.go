@@ -1,7 +1,10 @@
 // Package apiserver runs upstream's kube-apiserver inside the process.
 //
 // It owns the server's flags (Args, pure and golden-tested) and nothing of its
-// behaviour. Profiling, auditing and priority and fairness are off: they cost
+// behaviour. Two parts are wired otherwise than in upstream's command, for the
+// sake of memory: one connection to the datastore serves all resources (package
+// apistorage), and the OpenAPI documents are made on demand (package apidocs).
+// Profiling, auditing and priority and fairness are off: they cost
 // memory and a single node has no competing tenants to be fair to; the
 // flowcontrol API itself stays served. The event TTL is an hour, and all APIs
 // that conformance touches stay on.
@@ -9,16 +12,23 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/registry/generic"
+	serveroptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+
+	"kubesolo.io/os/solonode/internal/apidocs"
+	"kubesolo.io/os/solonode/internal/apistorage"
 )
 
 // Config is what differs between nodes.
@@ -97,7 +107,63 @@ func Run(ctx context.Context, cfg Config) error {
 	if errs := completed.Validate(); len(errs) > 0 {
 		return fmt.Errorf("apiserver options: %w", utilerrors.NewAggregate(errs))
 	}
-	return app.Run(ctx, completed)
+	return serve(ctx, completed)
+}
+
+// serve is upstream's app.Run with one datastore connection for all resources
+// and OpenAPI documents on demand.
+func serve(ctx context.Context, completed options.CompletedOptions) error {
+	config, err := app.NewConfig(completed)
+	if err != nil {
+		return err
+	}
+	connection, err := apistorage.Dial(context.WithoutCancel(ctx), completed.Etcd.StorageConfig.Transport.ServerList)
+	if err != nil {
+		return err
+	}
+	if err := share(connection, config, completed.Etcd.WatchCacheSizes); err != nil {
+		return err
+	}
+	documents := apidocs.Configure(config)
+	complete, err := config.Complete()
+	if err != nil {
+		return err
+	}
+	chain, err := app.CreateServerChain(complete)
+	if err != nil {
+		return err
+	}
+	if err := documents.Attach(ctx, chain.GenericAPIServer); err != nil {
+		return err
+	}
+	prepared, err := chain.PrepareRun()
+	if err != nil {
+		return err
+	}
+	documents.Started()
+	return errors.Join(prepared.Run(ctx), connection.Close())
+}
+
+// share gives the storages of the three servers of the chain the connection.
+func share(connection *apistorage.Connection, config *app.Config, watchCacheSizes []string) error {
+	sizes, err := serveroptions.ParseWatchCacheSizes(watchCacheSizes)
+	if err != nil {
+		return err
+	}
+	uncached := map[schema.GroupResource]bool{}
+	for resource, size := range sizes {
+		uncached[resource] = size == 0
+	}
+	for _, getter := range []*generic.RESTOptionsGetter{
+		&config.KubeAPIs.ControlPlane.Generic.RESTOptionsGetter,
+		&config.ApiExtensions.GenericConfig.RESTOptionsGetter,
+		&config.Aggregator.GenericConfig.RESTOptionsGetter,
+	} {
+		*getter = apistorage.Getter{RESTOptionsGetter: *getter, Connection: connection, Uncached: uncached}
+	}
+	custom := &config.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter
+	*custom = apistorage.Getter{RESTOptionsGetter: *custom, Connection: connection}
+	return nil
 }
 
 // Ready asks /readyz with client.

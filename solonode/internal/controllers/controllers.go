@@ -36,6 +36,10 @@ func disabled() []string {
 		"device-taint-eviction-controller",               // dynamic resource drivers
 		"resourcepoolstatusrequest-controller",           // dynamic resource drivers
 		"selinux-warning-controller",                     // SELinux hosts
+		// Writes warnings about the types in an admission policy into its
+		// status. It keeps schemas of all types for that (5 MB); the policies
+		// themselves are in force without it.
+		"validatingadmissionpolicy-status-controller",
 		// Its CSI plugin and the kubelet's share a package variable, and the
 		// last of the two to start wins: with the controller's, which has no
 		// node name, the node stayed NotReady. The kubelet attaches instead.

@@ -31,21 +31,19 @@ type Memory struct {
 }
 
 // ForMachine chooses by the machine's memory in bytes. The live heap of an
-// idle node is about 100 MiB and does not depend on the machine, so the limit
-// is a share of the memory with a floor that leaves the collector room: below
-// it, collections would follow each other without end.
+// idle control plane is about 55 MiB and does not depend on the machine, and
+// the OpenAPI documents add 27 MiB while somebody reads them, so the limit is a
+// share of the memory with a floor that leaves the collector room: below it,
+// collections would follow each other without end.
 //
-// A low percentage during the start keeps the heap from being scattered: 40
-// instead of 100 left 43 MB less resident for good and took half as much
-// processor time again (measured on two cores: 3.9 s instead of 2.6 s). Only
-// small machines pay that.
+// A low percentage during the start keeps the heap from being scattered, which
+// no later collection mends: 40 instead of 100 left 14 MB less resident for good
+// and a node Ready 1.7 s later (34.0 s, emulated, docs/adr/0011). Only large
+// machines save that time.
 func ForMachine(total int64) Memory {
-	memory := Memory{StartPercent: 100, IdlePercent: 25, Limit: max(total/4, 176*mib)}
-	switch {
-	case total < 1500*mib:
-		memory.StartPercent = 40
-	case total > 7000*mib:
-		memory.IdlePercent = 50
+	memory := Memory{StartPercent: 40, IdlePercent: 25, Limit: max(total/4, 176*mib)}
+	if total > 7000*mib {
+		memory.StartPercent, memory.IdlePercent = 100, 50
 	}
 	return memory
 }

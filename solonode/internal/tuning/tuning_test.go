@@ -10,7 +10,7 @@ func TestForMachine(t *testing.T) {
 	tests := map[int64]Memory{
 		512 << 20: {StartPercent: 40, IdlePercent: 25, Limit: 176 << 20},
 		1 << 30:   {StartPercent: 40, IdlePercent: 25, Limit: 256 << 20},
-		2 << 30:   {StartPercent: 100, IdlePercent: 25, Limit: 512 << 20},
+		2 << 30:   {StartPercent: 40, IdlePercent: 25, Limit: 512 << 20},
 		16 << 30:  {StartPercent: 100, IdlePercent: 50, Limit: 4 << 30},
 	}
 	for total, want := range tests {
