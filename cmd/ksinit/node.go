@@ -53,6 +53,7 @@ type node struct {
 	stopNet    func()
 	eventConn  io.Closer // its socket file keeps /run busy
 	watchdog   *watchdog
+	exits      map[string]string // by service: why it ended, as the console said it last
 }
 
 // document is a configuration as it was read.
@@ -67,7 +68,7 @@ func newNode(stdout io.Writer) *node {
 	n := &node{
 		console: newConsole(stdout), level: level, events: event.NewLog(4096),
 		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
-		fresh: map[string]config.Part{}, modules: sync.OnceValues(openModules),
+		fresh: map[string]config.Part{}, exits: map[string]string{}, modules: sync.OnceValues(openModules),
 		// Of a node whose step did not run.
 		volume: document{err: os.ErrNotExist},
 	}
@@ -118,15 +119,29 @@ func (n *node) Emit(e event.Event) {
 }
 
 // showService puts on the console what a person waits for or must know; the
-// rest is in the log.
+// rest is in the log. A service that cannot start says so once and then as
+// failed, not at every try.
 func (n *node) showService(e event.Event) {
 	n.log.Info(e.State, "service", e.Name, "message", e.Message)
 	switch supervise.State(e.State) {
 	case supervise.Ready:
+		n.exitIsNew(e.Name, "")
 		n.console.line("ok", "service %s: ready after %.1f s", e.Name, e.Duration)
 	case supervise.Exited:
-		n.console.line("degraded", "service %s: %s", e.Name, e.Message)
+		if n.exitIsNew(e.Name, e.Message) {
+			n.console.line("degraded", "service %s: %s", e.Name, e.Message)
+		}
 	case supervise.Failed:
 		n.console.line("failed", "service %s: %s", e.Name, e.Message)
 	}
+}
+
+// exitIsNew remembers why a service ended, and tells whether that is another
+// reason than the last time.
+func (n *node) exitIsNew(service, reason string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.exits[service]
+	n.exits[service] = reason
+	return reason != before
 }

@@ -98,7 +98,7 @@ func (n *node) startServices(ctx context.Context) error {
 	for _, s := range list {
 		names = append(names, s.Name)
 		if _, err := os.Stat(s.Argv[0]); err != nil {
-			missing = append(missing, errors.New("service "+s.Name+": "+s.Argv[0]+" is not in this image"))
+			missing = append(missing, errors.New("service "+s.Name+": "+s.Argv[0]+" is not in this image: rebuild the image with it"))
 		}
 	}
 	boot.Note(ctx, "%s", strings.Join(names, ", "))

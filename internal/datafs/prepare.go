@@ -108,6 +108,10 @@ func (p *preparer) note(format string, args ...any) {
 
 const runsFromMemory = "the node runs from memory, nothing was written"
 
+// noFileTouched is what can be said after a mount that did not succeed: the
+// kernel notes an error that it found on the way in the superblock.
+const noFileTouched = "the node runs from memory, no file there was touched"
+
 func (p *preparer) run(ctx context.Context) (Result, error) {
 	if p.NoPersist {
 		p.note("kubesolo.nopersist is set: everything is in memory and lost at power-off")
@@ -130,7 +134,7 @@ func (p *preparer) run(ctx context.Context) (Result, error) {
 		p.res.Grown = true
 	}
 	if err := p.mountDisk(d.Path, MountFlags, mountData); err != nil {
-		p.note("%s: %v; %s; repair it with e2fsck from another machine, or name another disk with kubesolo.data=", d.Path, explainMount(err), runsFromMemory)
+		p.note("%s: %v; %s; repair it with e2fsck from another machine, or name another disk with kubesolo.data=", d.Path, explainMount(err), noFileTouched)
 		return p.memory()
 	}
 	p.res.State = Mounted

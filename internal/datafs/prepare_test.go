@@ -1,10 +1,14 @@
 package datafs
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -254,6 +258,53 @@ func TestDegrade(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The mount of a file system whose inodes are noise does not succeed, and the
+// kernel notes the error in the superblock and in the first block of the
+// journal: everything else stays, and it is not said that nothing was written.
+func TestDamagedInodes(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	m := newMachine(t)
+	file := filepath.Join(m.dir, "vda.img")
+	tool(t, nil, "mkfs.ext4", "-q", "-b", "4096", "-L", Label, file, strconv.Itoa(diskSize>>10)+"k")
+	number := func(re, text string) int64 {
+		n, err := strconv.ParseInt(regexp.MustCompile(re).FindStringSubmatch(text)[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	inodes := number(`Inode table at (\d+)`, tool(t, nil, "dumpe2fs", file))
+	journal := number(`(?m)^(\d+) `, tool(t, nil, "debugfs", "-R", "blocks <8>", file))
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// The second inode is that of the root directory; 8, the journal's, stays.
+	if _, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, 256), inodes*4096+256); err != nil {
+		t.Fatal(err)
+	}
+	content := func() string {
+		h := sha256.New()
+		for _, part := range [][2]int64{{1, journal}, {journal + 1, diskSize / 4096}} {
+			if _, err := io.Copy(h, io.NewSectionReader(f, part[0]*4096, (part[1]-part[0])*4096)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return fmt.Sprintf("%x", h.Sum(nil))
+	}
+	before := content()
+	m.attach("vda", file, false)
+	res := m.prepareNamed("vda")
+	if res.State != Memory {
+		t.Errorf("%+v", res)
+	}
+	m.wantNote(res, "damaged", "runs from memory", "no file there was touched", "e2fsck")
+	if content() != before {
+		t.Error("more than the first block was written")
 	}
 }
 

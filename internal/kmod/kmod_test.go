@@ -78,6 +78,9 @@ func TestLoadErrors(t *testing.T) {
 	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "did you mean virtio_net?") {
 		t.Errorf("unknown: %v", err)
 	}
+	if err := tree.Load("no_such_module", ""); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "kernel/modules.list") {
+		t.Errorf("unknown, and like no other: %v", err)
+	}
 	r.errs["failover"] = unix.EEXIST
 	r.errs["virtio_net"] = unix.ENODEV
 	if err := tree.Load("virtio_net", ""); !errors.Is(err, ErrNoHardware) || !errors.Is(err, unix.ENODEV) {

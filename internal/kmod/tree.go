@@ -189,6 +189,8 @@ func (t *Tree) notFound(name string) error {
 	hint := "it is not in modules.dep, modules.builtin or modules.alias of kernel " + t.version
 	if near := t.nearest(canonical(name)); near != "" {
 		hint += fmt.Sprintf("; did you mean %s?", near)
+	} else {
+		hint += "; take the name out, or build an image with this module (kernel/modules.list)"
 	}
 	return fmt.Errorf("module %s: %w (%s)", name, ErrNotFound, hint)
 }

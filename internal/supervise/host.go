@@ -37,7 +37,8 @@ type Host struct {
 }
 
 // Start implements Runner. A program that is missing or cannot be executed is
-// one error that says what to do.
+// one error that says what to do; it names the program and not the service,
+// which is what the one who asked has in front of it.
 func (h Host) Start(svc Service) (Process, error) {
 	p := &process{keep: svc.Stop.KeepChildren, tail: klog.NewTail(lastLines), exit: make(chan Exit, 1), outputEnd: make(chan struct{})}
 	attr := &syscall.ProcAttr{Dir: orSlash(svc.Dir), Env: svc.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
@@ -51,18 +52,18 @@ func (h Host) Start(svc Service) (Process, error) {
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		return nil, err
 	}
 	defer null.Close()
 	out, in, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		return nil, err
 	}
 	defer in.Close()
 	attr.Files = []uintptr{null.Fd(), in.Fd(), in.Fd()}
 	child, err := h.Reaper.Start(svc.Argv[0], svc.Argv, attr)
 	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", svc.Name, errors.Join(explain(svc.Argv[0], err), out.Close()))
+		return nil, errors.Join(explain(svc.Argv[0], err), out.Close())
 	}
 	p.child = child
 	if svc.OOMScoreAdj != 0 {
@@ -97,14 +98,14 @@ func (h Host) enterGroup(p *process, svc Service) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		return nil, err
 	}
 	if err := group.Apply(svc.Limits); err != nil {
 		h.Log.Warn("limits not set", "service", svc.Name, "err", err)
 	}
 	dir, err := group.Dir()
 	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", svc.Name, err)
+		return nil, err
 	}
 	p.group = group
 	p.ooms, err = group.OOMKills()

@@ -81,7 +81,10 @@ func TestHostExplains(t *testing.T) {
 		}
 	}
 	_, err := h.Start(Service{Name: "kubesolo", Argv: []string{"/usr/local/bin/absent"}})
-	if err == nil || !strings.Contains(err.Error(), "service kubesolo") || !strings.Contains(err.Error(), "rebuild the image") {
+	if err == nil || !strings.HasPrefix(err.Error(), "start /usr/local/bin/absent: ") || !strings.Contains(err.Error(), "rebuild the image") {
+		t.Errorf("missing program: %v", err)
+	}
+	if _, err := RunOnce(t.Context(), h, Service{Name: "stop-pods", Argv: []string{"/usr/local/bin/absent"}}); err == nil || !strings.HasPrefix(err.Error(), "stop-pods: start ") {
 		t.Errorf("missing program: %v", err)
 	}
 }

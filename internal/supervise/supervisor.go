@@ -146,7 +146,7 @@ func (s *Supervisor) find(name string) *actor {
 func RunOnce(ctx context.Context, runner Runner, svc Service) ([]string, error) {
 	proc, err := runner.Start(svc)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", svc.Name, err)
 	}
 	select {
 	case exit := <-proc.Exited():

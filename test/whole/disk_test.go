@@ -35,12 +35,22 @@ func emptyDisk(t *testing.T, name string, size int64) string {
 }
 
 // dataPartition names the data file system on a disk as e2fsprogs want it:
-// the file itself, or the file with the offset of its last ext4 partition.
+// the file itself, or the file with the offset of its partition KSOLODATA.
 func dataPartition(t *testing.T, disk string) string {
+	t.Helper()
+	if start, ok := partitionStart(t, disk, "KSOLODATA"); ok {
+		return fmt.Sprintf("%s?offset=%d", disk, start)
+	}
+	return disk
+}
+
+// partitionStart gives the offset in bytes of a partition by its name, and
+// whether the disk has one.
+func partitionStart(t *testing.T, disk, name string) (int64, bool) {
 	t.Helper()
 	out, err := exec.Command("sfdisk", "-J", disk).Output()
 	if err != nil {
-		return disk // no partition table
+		return 0, false // no partition table
 	}
 	var table struct {
 		PartitionTable struct {
@@ -55,11 +65,11 @@ func dataPartition(t *testing.T, disk string) string {
 		t.Fatal(err)
 	}
 	for _, p := range table.PartitionTable.Partitions {
-		if p.Name == "KSOLODATA" {
-			return fmt.Sprintf("%s?offset=%d", disk, p.Start*max(table.PartitionTable.SectorSize, 512))
+		if p.Name == name {
+			return p.Start * max(table.PartitionTable.SectorSize, 512), true
 		}
 	}
-	return disk
+	return 0, false
 }
 
 // mustBeClean checks that a raw disk's data file system was unmounted and has

@@ -1,7 +1,8 @@
 // Package whole is the whole-VM tier: it boots the shipped ISO, disk image and
 // kernel, and checks from outside what an operator is promised: a Ready node,
 // pods, services, volumes, survival of faults, an immutable root, an orderly
-// end, persistence, and plain words about bad input.
+// end, persistence, the entries of the boot menu, and plain words about bad
+// input and a broken image.
 //
 // It owns no product code and uses only what an operator has: disks, cables,
 // buttons, the console, the host channel and the Kubernetes API. Boots are

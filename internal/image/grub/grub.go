@@ -135,12 +135,16 @@ for env in env1 env2; do
 done
 if [ "$slot" != "B" ]; then set slot=A; fi
 if [ "$slot" = "A" ]; then set other=B; else set other=A; fi
-set fallback=other
+# The second entry, by its number: GRUB 2.06 takes no id here.
+set fallback=1
 
+# boot_slot SLOT ARGUMENT...
 function boot_slot {
-  if [ "$1" = "B" ]; then set part=gpt3; else set part=gpt2; fi
-  echo "Loading KubeSolo OS from slot $1 ..."
-  linux ($disk,$part)/vmlinuz ` + BaseArguments + ` kubesolo.slot=$1 $2 $3 $4 $5
+  set from=$1
+  shift
+  if [ "$from" = "B" ]; then set part=gpt3; else set part=gpt2; fi
+  echo "Loading KubeSolo OS from slot $from ..."
+  linux ($disk,$part)/vmlinuz ` + BaseArguments + ` kubesolo.slot=$from $@
   initrd ($disk,$part)/kubesolo-os.gz
 }
 `)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,21 @@ func TestMenus(t *testing.T) {
 		if out, err := exec.Command("grub-script-check", file).CombinedOutput(); err != nil {
 			t.Errorf("grub-script-check %s: %v: %s", name, err, out)
 		}
+	}
+}
+
+// GRUB 2.06 looks a fallback up by number only: with an id there was none, and
+// a damaged slot left the machine at the menu.
+func TestFallbackIsTheOtherSlot(t *testing.T) {
+	menu := grub.DiskMenu()
+	fallback := regexp.MustCompile(`(?m)^set fallback=(.*)$`).FindStringSubmatch(menu)
+	if fallback == nil {
+		t.Fatal("no fallback")
+	}
+	ids := regexp.MustCompile(`(?m)^menuentry .* --id (\S+) `).FindAllStringSubmatch(menu, -1)
+	number, err := strconv.Atoi(fallback[1])
+	if err != nil || number >= len(ids) || ids[number][1] != "other" {
+		t.Errorf("fallback %s of the entries %v, %v", fallback[1], ids, err)
 	}
 }
 
