@@ -29,8 +29,8 @@ func (n *node) hardwareSteps() []boot.Step {
 		{Name: "cgroups", OnError: boot.Degrade, Run: n.setUpCgroups},
 		{Name: "kernel-views", After: []string{"cgroups"}, OnError: boot.Degrade, Run: n.mountKernelViews},
 		{Name: "modules", After: []string{"cgroups"}, OnError: boot.Degrade, Run: n.loadListedModules},
-		// Drivers by what the machine has. Beside the listed modules: the
-		// two share only locks inside the kernel.
+		// Drivers by what the machine has, beside the listed modules: a
+		// module that both want is loaded by one, and the other waits.
 		{Name: "coldplug", After: []string{"cgroups"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.coldplug},
 		{Name: "sysctl", After: []string{"modules"}, OnError: boot.Degrade, Run: n.setSysctls},
 	}

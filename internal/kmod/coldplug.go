@@ -96,9 +96,9 @@ func (t *Tree) loadAlias(modalias string) ([]string, error) {
 	return loaded, err
 }
 
-// modaliases reads those of all devices on a bus, and of class devices that
-// have one (dmi, input), and of the processor. To walk all of SYSFS/devices instead takes ten times
-// as long: 0.1 s a round under emulation.
+// modaliases reads those of all devices on a bus, of class devices that have
+// one (dmi, input), and of the processor. To walk all of SYSFS/devices instead
+// takes ten times as long: 0.1 s a round under emulation.
 func modaliases(sysfs string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(sysfs, "bus")); err != nil {
 		return nil, err

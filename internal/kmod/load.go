@@ -67,7 +67,7 @@ func (t *Tree) loadOne(m, params string, loaded *[]string, visiting map[string]b
 	if errors.Is(err, unix.EEXIST) {
 		err = nil
 	}
-	t.release(m, err == nil)
+	t.unclaim(m, err == nil)
 	switch {
 	case ours:
 		*loaded = append(*loaded, m)
@@ -101,7 +101,8 @@ func (t *Tree) claim(m string) bool {
 	return false
 }
 
-func (t *Tree) release(m string, done bool) {
+// unclaim ends a claim, with m loaded or not.
+func (t *Tree) unclaim(m string, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy[m], t.done[m] = false, done

@@ -21,7 +21,7 @@ var ErrNoHardware = errors.New("no such hardware")
 // concurrent use.
 type Tree struct {
 	dir     string
-	version string
+	release string
 	path    map[string]string   // module name -> path below dir
 	deps    map[string][]string // module name -> all it needs, in load order
 	pre     map[string][]string
@@ -43,7 +43,7 @@ type Tree struct {
 // Open reads ROOT/lib/modules/RELEASE. Only modules.dep must exist.
 func Open(root, release string) (*Tree, error) {
 	t := &Tree{
-		dir: filepath.Join(root, "lib/modules", release), version: release,
+		dir: filepath.Join(root, "lib/modules", release), release: release,
 		params: map[string][]string{}, blacklist: map[string]bool{}, done: map[string]bool{}, busy: map[string]bool{},
 		insert: insertFile,
 	}
@@ -186,7 +186,7 @@ func (t *Tree) orderSoft(name string, seen map[string]bool, out *[]string) {
 }
 
 func (t *Tree) notFound(name string) error {
-	hint := "it is not in modules.dep, modules.builtin or modules.alias of kernel " + t.version
+	hint := "it is not in modules.dep, modules.builtin or modules.alias of kernel " + t.release
 	if near := t.nearest(canonical(name)); near != "" {
 		hint += fmt.Sprintf("; did you mean %s?", near)
 	} else {

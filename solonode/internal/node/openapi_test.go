@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
@@ -60,11 +61,9 @@ func TestOpenAPI(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	path := t.TempDir()
-	process := startNode(t, path, "10.40.0.1")
-	client := process.client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
+	path, process, client := freshNode(t)
 	custom := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	create(ctx, t, path, custom, widgets)
 	eventually(ctx, t, "the custom resource is served", func() error {
@@ -107,11 +106,9 @@ func TestMutatingPolicy(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	path := t.TempDir()
-	process := startNode(t, path, "10.40.0.1")
-	client := process.client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
+	path, process, client := freshNode(t)
 	group := schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}
 	create(ctx, t, path, group.WithResource("mutatingadmissionpolicies"), labelling)
 	create(ctx, t, path, group.WithResource("mutatingadmissionpolicybindings"), labellingBinding)
@@ -126,6 +123,14 @@ func TestMutatingPolicy(t *testing.T) {
 		return err
 	})
 	process.stop(t)
+}
+
+// freshNode starts a control plane on an empty directory.
+func freshNode(t *testing.T) (path string, process *process, client kubernetes.Interface) {
+	t.Helper()
+	path = t.TempDir()
+	process = startNode(t, path, "10.40.0.1")
+	return path, process, process.client(t)
 }
 
 func create(ctx context.Context, t *testing.T, path string, resource schema.GroupVersionResource, document string) {
