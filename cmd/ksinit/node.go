@@ -39,14 +39,18 @@ type node struct {
 
 	args     cmdline.Args
 	warnings []cmdline.Warning
-	modules  func() (*kmod.Tree, error) // read once, 0.1 s under emulation
-	groups   *cgroup.Tree
-	writable bool // /data can be written, be it a disk or memory
-	volume   document
-	parts    []config.Part
-	fresh    map[string]config.Part // of files, to keep once the node is healthy
-	config   config.Config
-	nodeIP   netip.Addr
+	index    func() (*kmod.Tree, error) // of the modules; read once, 0.1 s under emulation
+	modules  func() (*kmod.Tree, error) // the same, for steps after "arguments", which does not wait for it
+	hardware func() (*kmod.Hardware, error)
+	// Closed when the drivers of disks, and when all drivers are loaded.
+	disksReady, driversLoaded chan struct{}
+	groups                    *cgroup.Tree
+	writable                  bool // /data can be written, be it a disk or memory
+	volume                    document
+	parts                     []config.Part
+	fresh                     map[string]config.Part // of files, to keep once the node is healthy
+	config                    config.Config
+	nodeIP                    netip.Addr
 
 	mu         sync.Mutex // guards what follows: used by the boot and by the way down
 	supervisor *supervise.Supervisor
@@ -68,10 +72,12 @@ func newNode(stdout io.Writer) *node {
 	n := &node{
 		console: newConsole(stdout), level: level, events: event.NewLog(4096),
 		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
-		fresh: map[string]config.Part{}, exits: map[string]string{}, modules: sync.OnceValues(openModules),
+		fresh: map[string]config.Part{}, exits: map[string]string{}, index: sync.OnceValues(openModules), disksReady: make(chan struct{}), driversLoaded: make(chan struct{}),
 		// Of a node whose step did not run.
 		volume: document{err: os.ErrNotExist},
 	}
+	n.modules = sync.OnceValues(n.modulesWithArgs)
+	n.hardware = sync.OnceValues(func() (*kmod.Hardware, error) { return kmod.Scan("/sys") })
 	n.log = slog.New(klog.NewHandler(n.openLog(), "ksinit", level))
 	return n
 }

@@ -27,24 +27,27 @@ func (n *node) hardwareSteps() []boot.Step {
 		// 3 of some 150 boots under multi-threaded emulation both CPUs hung
 		// within 0.2 s of here, while modules were being loaded beside it.
 		{Name: "cgroups", OnError: boot.Degrade, Run: n.setUpCgroups},
-		{Name: "kernel-views", After: []string{"cgroups"}, OnError: boot.Degrade, Run: n.mountKernelViews},
 		{Name: "modules", After: []string{"cgroups"}, OnError: boot.Degrade, Run: n.loadListedModules},
 		// Drivers by what the machine has, beside the listed modules: a
 		// module that both want is loaded by one, and the other waits.
 		{Name: "coldplug", After: []string{"cgroups"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.coldplug},
+		{Name: "disks", After: []string{"cgroups"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.waitForDisks},
 		{Name: "sysctl", After: []string{"modules"}, OnError: boot.Degrade, Run: n.setSysctls},
 	}
+}
+
+// views are for tools and pods; no step needs them.
+func (n *node) views(after string) boot.Step {
+	return boot.Step{Name: "kernel-views", After: []string{after}, OnError: boot.Degrade, Run: n.mountKernelViews}
 }
 
 // nodeSteps make the machine a node.
 func (n *node) nodeSteps() []boot.Step {
 	return []boot.Step{
 		{Name: "events", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.openEvents},
-		// Not before anything: see modules-late.
-		{Name: "late-modules", After: []string{"coldplug", "modules"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.loadLateModules},
 		{Name: "watchdog", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.startWatchdog},
 		// Formatting and growing a slow card takes its time.
-		{Name: "data", After: []string{"coldplug"}, Timeout: 5 * time.Minute, Run: n.prepareData},
+		{Name: "data", After: []string{"disks"}, Timeout: 5 * time.Minute, Run: n.prepareData},
 		{Name: "binds", Needs: []string{"data"}, Run: n.bindData},
 		{Name: "clock", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.raiseClock},
 		{Name: "machine-id", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.setMachineID},
@@ -57,8 +60,11 @@ func (n *node) nodeSteps() []boot.Step {
 		{Name: "network", After: []string{"hostname", "sysctl", "modules"}, Timeout: 45 * time.Second, OnError: boot.Degrade, Run: n.startNetwork},
 		{Name: "remote-config", Needs: []string{"config"}, After: []string{"network", "clock"}, OnError: boot.Degrade, Run: n.fetchConfig},
 		{Name: "runtime", Needs: []string{"binds"}, After: []string{"config", "remote-config"}, OnError: boot.Degrade, Run: n.prepareRuntime},
-		{Name: "services", Needs: []string{"binds"}, After: []string{"kernel-views", "cgroups", "sysctl", "settings", "clock", "machine-id",
+		{Name: "services", Needs: []string{"binds"}, After: []string{"cgroups", "sysctl", "settings", "clock", "machine-id",
 			"hostname", "events", "network", "remote-config", "runtime"}, Run: n.startServices},
+		// What the first pod and the first rule want, seconds later.
+		{Name: "late-modules", After: []string{"services"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.loadLateModules},
+		n.views("services"),
 	}
 }
 
@@ -66,11 +72,17 @@ func (n *node) nodeSteps() []boot.Step {
 // with the error of a fatal step.
 func (n *node) boot(ctx context.Context) error {
 	begin := time.Now()
+	// Collect early from now on, and keep the pages. Module lists and device
+	// scans were the largest this process will ever hold.
+	defer func() {
+		debug.SetGCPercent(50)
+		debug.FreeOSMemory()
+	}()
 	if err := n.run(ctx, n.firstSteps()); err != nil {
 		return err
 	}
 	if n.args.Shell {
-		if err := n.run(ctx, n.hardwareSteps()); err != nil {
+		if err := n.run(ctx, append(n.hardwareSteps(), n.views("sysctl"))); err != nil {
 			return err
 		}
 		n.console.line("ok", "shell: kubesolo.shell was given, no node is started")
@@ -82,9 +94,6 @@ func (n *node) boot(ctx context.Context) error {
 	}
 	n.log.Info("timeline", "total", time.Since(begin), "steps", boot.Timeline(n.results))
 	n.console.line("ok", "boot: %d steps in %.2f s; services are starting", len(n.results), time.Since(begin).Seconds())
-	// Module lists and device scans were the largest this process will
-	// ever hold: 7 MB anonymous right after the boot.
-	debug.FreeOSMemory()
 	return nil
 }
 
@@ -107,7 +116,7 @@ func plan() (string, error) {
 		steps []boot.Step
 	}{
 		{"First", n.firstSteps()},
-		{"Then (before an emergency shell only cgroups to sysctl)", append(n.hardwareSteps(), n.nodeSteps()...)},
+		{"Then (before an emergency shell only cgroups to sysctl, and kernel-views)", append(n.hardwareSteps(), n.nodeSteps()...)},
 	} {
 		sequence, err := boot.New(part.steps...)
 		if err != nil {

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/cgroup"
 	"kubesolo.io/os/internal/cmdline"
 	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/mount"
 )
 
@@ -24,12 +26,23 @@ const (
 
 func (n *node) loadModules(names ...string) error { return loadModules(n.modules, names...) }
 
+// modulesWithArgs is the index with what the kernel's arguments say of modules.
+func (n *node) modulesWithArgs() (*kmod.Tree, error) {
+	tree, err := n.index()
+	if err == nil {
+		tree.UseKernelArgs(n.args.Raw)
+	}
+	return tree, err
+}
+
 func (n *node) mountSystem(ctx context.Context) error {
-	n.background("module index", func() { _, _ = n.modules() }) // wanted soon
+	// Wanted soon: the modules there are, and the devices that want one.
+	n.background("module index", func() { _, _ = n.index() })
 	degraded, err := mountAll(systemMounts())
 	if err != nil {
 		return err
 	}
+	n.background("hardware", func() { _, _ = n.hardware() })
 	// Links in the read-only /etc point here.
 	for _, dir := range []string{"/run/etc", "/run/ksinit", "/var/lib", "/var/tmp", "/run/lock"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -73,9 +86,6 @@ func (n *node) readArguments(ctx context.Context) error {
 		return err
 	}
 	n.args, n.warnings = cmdline.Parse(string(line))
-	if tree, err := n.modules(); err == nil { // else the steps that load say so
-		tree.UseKernelArgs(n.args.Raw)
-	}
 	// Without this the kernel drops what is said too fast. A kernel that
 	// was told printk.devkmsg=off refuses.
 	if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
@@ -159,17 +169,24 @@ func (n *node) loadList(ctx context.Context, names []string) error {
 }
 
 func (n *node) coldplug(ctx context.Context) error {
+	ready := sync.OnceFunc(func() { close(n.disksReady) })
+	defer close(n.driversLoaded)
+	defer ready()
 	tree, err := n.modules()
 	if err != nil {
 		return err
 	}
-	loaded, err := tree.Coldplug("/sys")
+	hardware, err := n.hardware()
+	if err != nil {
+		return err
+	}
+	loaded, err := hardware.Coldplug(tree, ready)
 	if len(loaded) > 0 {
 		boot.Note(ctx, "%s", strings.Join(loaded, " "))
 	}
 	// What is plugged in later, for as long as the machine runs.
 	n.background("hotplug", func() {
-		err := tree.Watch(context.Background(), "/sys", func(modalias string, loaded []string, err error) {
+		err := hardware.Watch(context.Background(), tree, func(modalias string, loaded []string, err error) {
 			n.log.Info("hotplug", "device", modalias, "loaded", strings.Join(loaded, " "), "err", fmt.Sprint(err))
 		})
 		if err != nil {
@@ -177,6 +194,17 @@ func (n *node) coldplug(ctx context.Context) error {
 		}
 	})
 	return boot.Degraded(err)
+}
+
+// waitForDisks ends when no driver of a disk is left to load, which is before
+// the end of coldplug.
+func (n *node) waitForDisks(ctx context.Context) error {
+	select {
+	case <-n.disksReady:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // readList reads words, one a line; '#' begins a comment.

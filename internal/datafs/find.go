@@ -14,15 +14,32 @@ import (
 // settle is how long auto waits for a labelled disk when a blank one is there.
 const settle = time.Second
 
-// find waits for the device of Spec. With auto it falls back to the one blank
+// find waits for the device of Spec; the wait is over Wait after all drivers are
+// loaded. With auto it falls back to the one blank
 // disk of the machine.
 func (p *preparer) find(ctx context.Context) (blockdev.Device, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.Wait)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	auto := p.Spec == "auto"
-	began := time.Now()
+	mayTakeBlank := make(chan struct{})
+	go func() {
+		defer cancel()
+		if !ended(ctx, p.Drivers) {
+			return
+		}
+		early := min(settle, p.Wait)
+		if ended(ctx, time.After(early)) {
+			close(mayTakeBlank)
+			ended(ctx, time.After(p.Wait-early))
+		}
+	}()
 	enough := func(devs []blockdev.Device) bool {
-		return auto && time.Since(began) >= settle && len(candidates(devs)) > 0
+		select {
+		case <-mayTakeBlank:
+			return auto && len(candidates(devs)) > 0
+		default:
+			return false
+		}
 	}
 	d, devs, err := blockdev.Wait(ctx, p.Sysfs, p.Dev, p.Spec, enough)
 	if err == nil || !auto || !errors.Is(err, blockdev.ErrNotFound) {
@@ -36,6 +53,16 @@ func (p *preparer) find(ctx context.Context) (blockdev.Device, error) {
 		return *blank, nil
 	}
 	return d, fmt.Errorf("%w; and no disk is blank", err)
+}
+
+// ended waits for what comes first; it is false when that is the end of ctx.
+func ended[T any](ctx context.Context, what <-chan T) bool {
+	select {
+	case <-what:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // candidates are fixed disks without any recognised content. The list of names

@@ -31,6 +31,10 @@ type Options struct {
 	// Wait is how long to wait for a disk that comes late (USB takes some
 	// seconds); 0 is 10 s for a named device and 3 s for auto.
 	Wait time.Duration
+	// Drivers is closed when the drivers of all devices are loaded. Until then
+	// no blank disk is taken, since the labelled one may be still to come. nil:
+	// they are.
+	Drivers <-chan struct{}
 	// Log gets a line for each thing worth a line while it happens; may be nil.
 	Log func(string)
 }
@@ -96,6 +100,11 @@ func (p *preparer) defaults() {
 		if p.Spec == "auto" {
 			p.Wait = 3 * time.Second
 		}
+	}
+	if p.Drivers == nil {
+		loaded := make(chan struct{})
+		close(loaded)
+		p.Drivers = loaded
 	}
 	if p.Log == nil {
 		p.Log = func(string) {}

@@ -141,7 +141,7 @@ func (b *Builder) buildRoot(ctx context.Context) error {
 	for to, from := range b.installed {
 		binaries[to] = from
 	}
-	err = base.Inject(t, base.Parts{Ksinit: b.programs["ksinit"], Binaries: binaries, Overlay: filepath.Join(b.c.Repo, "rootfs-overlay"),
+	err = base.Inject(t, base.Parts{Binaries: binaries, Overlay: filepath.Join(b.c.Repo, "rootfs-overlay"),
 		Modules: b.modules, Images: images, Template: template, Release: b.osRelease(ctx), Built: b.c.Epoch, Engine: b.engine()})
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package kmod
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,70 +8,181 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kubesolo.io/os/internal/uevent"
 )
 
-// Coldplug loads a module for every device that names one in a modalias file
-// below SYSFS/bus or SYSFS/class, and returns what it loaded. Devices without a
-// module and drivers without a device are no errors; modules the kernel refuses
-// are joined in err, and the others are loaded all the same. It repeats while
-// new modules bring new devices (a USB controller, then its disks).
-func (t *Tree) Coldplug(sysfs string) (loaded []string, err error) {
-	const rounds = 4 // bus, hub, device, partition: deeper chains come by Watch
-	tried := map[string]bool{}
-	var errs []error
-	for range rounds {
-		aliases, err := modaliases(sysfs)
-		if err != nil {
-			return loaded, fmt.Errorf("coldplug: %w", err)
-		}
-		var disks, others []string
-		for _, a := range aliases {
-			switch {
-			case tried[a]:
-			case leadsToDisk(a):
-				disks = append(disks, a)
-			default:
-				others = append(others, a)
-			}
-			tried[a] = true
-		}
-		// Disk drivers wait for their hardware (0.3 s for the IDE bus of
-		// an emulated PC), so they go beside the others. Each of the two
-		// lists keeps its order: in it, two network drivers name eth0 and
-		// eth1 the same at every boot.
-		var beside []string
-		var besideErr error
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			beside, besideErr = t.loadAliases(disks)
-		}()
-		got, err := t.loadAliases(others)
-		<-done
-		errs = append(errs, err, besideErr)
-		if len(got)+len(beside) == 0 {
-			break
-		}
-		loaded = append(append(loaded, beside...), got...)
-	}
-	return loaded, errors.Join(errs...)
+// Hardware is the devices of a machine: those that were there when it was
+// scanned, and those that came since. It is not safe for concurrent use.
+type Hardware struct {
+	sysfs   string
+	events  *uevent.Listener
+	aliases []string        // to load for, in order
+	seen    map[string]bool // aliases that were in the list once
 }
 
-// loadAliases loads one after the other. It turns a panic into an error: it
-// runs in a goroutine of PID 1.
-func (t *Tree) loadAliases(aliases []string) (loaded []string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = errors.Join(err, fmt.Errorf("coldplug: internal error: %v", p))
-		}
-	}()
-	for _, a := range aliases {
-		got, aliasErr := t.loadAlias(a)
-		loaded = append(loaded, got...)
-		err = errors.Join(err, aliasErr)
+// Scan listens for devices, and then reads the modalias of all that are there;
+// in that order no device is missed. It needs no Tree, so it can run while one
+// is read. Errors: SYSFS is not mounted; a kernel without device events.
+func Scan(sysfs string) (*Hardware, error) {
+	events, err := uevent.Listen()
+	if err != nil {
+		return nil, fmt.Errorf("coldplug: %w", err)
 	}
-	return loaded, err
+	h := &Hardware{sysfs: sysfs, events: events, seen: map[string]bool{}}
+	if err := h.walk(); err != nil {
+		return nil, errors.Join(fmt.Errorf("coldplug: %w", err), events.Close())
+	}
+	return h, nil
+}
+
+// Close ends the listening.
+func (h *Hardware) Close() error { return h.events.Close() }
+
+// drivers at work at once for disks. Their order does not matter, since disks
+// are found by their content; they mostly wait for hardware.
+const diskLoads = 4
+
+// poll is how often new devices are looked for while modules are loading.
+const poll = 5 * time.Millisecond
+
+// Coldplug loads a module for every device that names one and returns what it
+// loaded, once nothing is left to load: what new modules bring (a bus, then its
+// disks) is loaded for too. Devices without a module and drivers without a
+// device are no errors; modules the kernel refuses are joined in err, and the
+// others are loaded all the same. disksReady is called when no driver of a disk
+// is left to load, at the latest at the end. Disks behind a USB port come later.
+//
+// Drivers of disks wait for their hardware (0.4 s for the empty ports of an
+// emulated AHCI controller), so they go beside the others. The others keep
+// their order: two network drivers name eth0 and eth1 the same at every boot.
+func (h *Hardware) Coldplug(t *Tree, disksReady func()) (loaded []string, err error) {
+	p := plug{tree: t, results: make(chan loadResult)}
+	ready := false
+	for {
+		p.add(h.aliases)
+		h.aliases = nil
+		p.start()
+		if !ready && p.disksRunning == 0 {
+			ready = true
+			disksReady()
+		}
+		if p.disksRunning == 0 && !p.otherRunning {
+			return p.loaded, errors.Join(p.errs...)
+		}
+		select {
+		case r := <-p.results:
+			p.take(r)
+		case <-time.After(poll):
+		}
+		// A device is announced before the load that brings it ends, so
+		// nothing is missed when the last load has ended.
+		if err := h.pending(); err != nil {
+			p.errs = append(p.errs, fmt.Errorf("coldplug: %w", err))
+		}
+	}
+}
+
+// plug is one Coldplug: what waits, what is being loaded, what came of it.
+type plug struct {
+	tree          *Tree
+	disks, others []string
+	disksRunning  int
+	otherRunning  bool
+	results       chan loadResult
+	loaded        []string
+	errs          []error
+}
+
+type loadResult struct {
+	disk   bool
+	loaded []string
+	err    error
+}
+
+func (p *plug) add(aliases []string) {
+	for _, a := range aliases {
+		if leadsToDisk(a) {
+			p.disks = append(p.disks, a)
+		} else {
+			p.others = append(p.others, a)
+		}
+	}
+}
+
+// start starts what may run now.
+func (p *plug) start() {
+	for len(p.disks) > 0 && p.disksRunning < diskLoads {
+		go p.load(p.disks[0], true)
+		p.disks = p.disks[1:]
+		p.disksRunning++
+	}
+	if len(p.others) > 0 && !p.otherRunning {
+		go p.load(p.others[0], false)
+		p.others = p.others[1:]
+		p.otherRunning = true
+	}
+}
+
+// load turns a panic into an error: it runs in a goroutine of PID 1.
+func (p *plug) load(alias string, disk bool) {
+	r := loadResult{disk: disk}
+	defer func() {
+		if v := recover(); v != nil {
+			r.err = fmt.Errorf("coldplug: internal error: %v", v)
+		}
+		p.results <- r
+	}()
+	r.loaded, r.err = p.tree.loadAlias(alias)
+}
+
+func (p *plug) take(r loadResult) {
+	if r.disk {
+		p.disksRunning--
+	} else {
+		p.otherRunning = false
+	}
+	p.loaded = append(p.loaded, r.loaded...)
+	if r.err != nil {
+		p.errs = append(p.errs, r.err)
+	}
+}
+
+// pending takes the devices that were announced since the last look.
+func (h *Hardware) pending() error {
+	for {
+		e, ok, err := h.events.Pending()
+		switch {
+		case errors.Is(err, uevent.ErrLost):
+			if err := h.walk(); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case !ok:
+			return nil
+		default:
+			if alias := aliasOf(e); alias != "" {
+				h.note(alias)
+			}
+		}
+	}
+}
+
+func aliasOf(e uevent.Event) string {
+	if e.Action != "add" && e.Action != "change" {
+		return ""
+	}
+	return e.Env["MODALIAS"]
+}
+
+// note puts an alias into the list, the first time it is seen.
+func (h *Hardware) note(alias string) {
+	if !h.seen[alias] {
+		h.seen[alias] = true
+		h.aliases = append(h.aliases, alias)
+	}
 }
 
 // leadsToDisk tells the modalias of a disk or of the controller of one, by PCI
@@ -96,69 +206,43 @@ func (t *Tree) loadAlias(modalias string) ([]string, error) {
 	return loaded, err
 }
 
-// modaliases reads those of all devices on a bus, of class devices that have
-// one (dmi, input), and of the processor. To walk all of SYSFS/devices instead
-// takes ten times as long: 0.1 s a round under emulation.
-func modaliases(sysfs string) ([]string, error) {
-	if _, err := os.Stat(filepath.Join(sysfs, "bus")); err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, pattern := range []string{"bus/*/devices/*/modalias", "class/*/*/modalias", "devices/system/*/modalias"} {
-		files, err := filepath.Glob(filepath.Join(sysfs, pattern))
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			b, err := os.ReadFile(file)
-			if err != nil {
-				continue // a device that went away while we look
-			}
-			if a := strings.TrimSpace(string(b)); a != "" {
-				out = append(out, a)
-			}
-		}
-	}
-	return out, nil
-}
-
-// Watch loads modules for devices that appear, until ctx ends (it then returns
-// nil). It calls report, which may be nil, with each modalias for which it
-// loaded something or was refused.
-func (t *Tree) Watch(ctx context.Context, sysfs string, report func(modalias string, loaded []string, err error)) error {
-	l, err := uevent.Listen()
+// walk notes the modalias of all devices on a bus, of the class devices that
+// have one, and of the processor. To walk all of SYSFS/devices instead takes ten
+// times as long.
+func (h *Hardware) walk() error {
+	buses, err := os.ReadDir(filepath.Join(h.sysfs, "bus"))
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	tell := func(alias string, loaded []string, err error) {
-		if report != nil && (len(loaded) > 0 || err != nil) {
-			report(alias, loaded, err)
-		}
+	for _, b := range buses {
+		h.walkDir(filepath.Join(h.sysfs, "bus", b.Name(), "devices"))
 	}
-	for {
-		e, err := l.Next(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, uevent.ErrLost):
-			// Let the burst end, then look at everything.
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(time.Second):
+	for _, dir := range []string{"class/dmi", "class/input", "devices/system"} {
+		h.walkDir(filepath.Join(h.sysfs, dir))
+	}
+	return nil
+}
+
+// walkDir reads the modalias of each device in dir; what is not there, or goes
+// away meanwhile, has none. It makes plain system calls: with os.ReadFile, which
+// asks the poller about each file, this took three times as long.
+func (h *Hardware) walkDir(dir string) {
+	devices, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var buf [1024]byte // the longest seen, of an input device, has 400
+	for _, d := range devices {
+		fd, err := unix.Open(dir+"/"+d.Name()+"/modalias", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		n, err := unix.Read(fd, buf[:])
+		_ = unix.Close(fd) // opened to read
+		if err == nil && n > 0 {
+			if a := strings.TrimSpace(string(buf[:n])); a != "" {
+				h.note(a)
 			}
-			loaded, err := t.Coldplug(sysfs)
-			tell("(events were lost: all devices)", loaded, err)
-			continue
-		case err != nil:
-			return err
 		}
-		alias := e.Env["MODALIAS"]
-		if alias == "" || (e.Action != "add" && e.Action != "change") {
-			continue
-		}
-		loaded, err := t.loadAlias(alias)
-		tell(alias, loaded, err)
 	}
 }

@@ -163,14 +163,20 @@ func TestColdplug(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := tree.Coldplug(sys)
-	if !slices.Equal(loaded, []string{"failover", "net_failover", "virtio_net"}) {
-		t.Errorf("loaded %v", loaded)
+	hardware, err := Scan(sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hardware.Close()
+	disks := 0
+	loaded, err := hardware.Coldplug(tree, func() { disks++ })
+	if !slices.Equal(loaded, []string{"failover", "net_failover", "virtio_net"}) || disks != 1 {
+		t.Errorf("loaded %v, disks were ready %d times", loaded, disks)
 	}
 	if !errors.Is(err, unix.EPERM) || strings.Count(err.Error(), "\n") != 0 {
 		t.Errorf("want one refusal: %v", err)
 	}
-	if _, err := tree.Coldplug(filepath.Join(sys, "none")); err == nil {
+	if _, err := Scan(filepath.Join(sys, "none")); err == nil {
 		t.Error("no sysfs: no error")
 	}
 }

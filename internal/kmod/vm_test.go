@@ -3,6 +3,7 @@ package kmod
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,12 +44,19 @@ func TestVMLoad(t *testing.T) {
 func TestVMColdplugAndWatch(t *testing.T) {
 	nstest.Require(t, nstest.VM)
 	tree := running(t)
-	if _, err := tree.Coldplug("/sys"); err != nil {
-		t.Error(err)
+	hardware, err := Scan("/sys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hardware.Close()
+	ready := 0
+	loaded, err := hardware.Coldplug(tree, func() { ready++ })
+	if err != nil || ready != 1 || !slices.Contains(loaded, "virtio_rng") {
+		t.Errorf("%v; loaded %v; disks were ready %d times", err, loaded, ready)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if err := tree.Watch(ctx, "/sys", nil); err != nil {
+	if err := hardware.Watch(ctx, tree, nil); err != nil {
 		t.Error(err)
 	}
 }

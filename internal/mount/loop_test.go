@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,9 @@ func TestSwitchRoot(t *testing.T) {
 	root := t.TempDir()
 	apply(t, Entry{Source: "initramfs", Target: root, Type: "tmpfs"})
 	image := squash(t, root)
+	if err := os.WriteFile(root+"/init", []byte("x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	dev, err := LoopAttach(image, true)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +104,7 @@ func TestSwitchRoot(t *testing.T) {
 	}
 	defer old.Close()
 
-	if err := SwitchRoot("/sysroot"); err != nil {
+	if err := SwitchRoot("/sysroot", "init"); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { // takes effect when the namespace ends
@@ -120,7 +124,7 @@ func TestSwitchRoot(t *testing.T) {
 		}
 	}
 	left, err := old.Readdirnames(-1)
-	if err != nil || len(left) > 0 {
+	if err != nil || !slices.Equal(left, []string{"init"}) {
 		t.Errorf("left in the initramfs: %v %v", left, err)
 	}
 	if _, err := os.Stat("/dev/null"); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,15 +20,16 @@ func kernelMounts() []string { return []string{"/dev", "/proc", "/sys", "/run"} 
 // pivot_root(2) is refused (EINVAL) on the initramfs, hence MS_MOVE and
 // chroot(2). The deletion goes by directory descriptor, does not cross into
 // another file system, and happens only when the old root is a ramfs or tmpfs.
-// Files that are open or attached to a loop device lose their name only.
-func SwitchRoot(newroot string) error {
-	if err := switchRoot(newroot); err != nil {
+// Files that are open or attached to a loop device lose their name only; those
+// named by keep, at the top of the initramfs, keep it.
+func SwitchRoot(newroot string, keep ...string) error {
+	if err := switchRoot(newroot, keep); err != nil {
 		return fmt.Errorf("switch root to %s: %w", newroot, err)
 	}
 	return nil
 }
 
-func switchRoot(newroot string) error {
+func switchRoot(newroot string, keep []string) error {
 	old, err := os.Open("/")
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func switchRoot(newroot string) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	return freeInitramfs(old, oldDev)
+	return freeInitramfs(old, oldDev, keep)
 }
 
 // moveMount moves dir when it is a mount point. A new root without the
@@ -88,7 +90,7 @@ func deviceOf(path string) (uint64, error) {
 	return st.Dev, nil
 }
 
-func freeInitramfs(root *os.File, dev uint64) error {
+func freeInitramfs(root *os.File, dev uint64, keep []string) error {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
 		return err
@@ -96,11 +98,12 @@ func freeInitramfs(root *os.File, dev uint64) error {
 	if st.Type != unix.RAMFS_MAGIC && st.Type != unix.TMPFS_MAGIC {
 		return nil // a disk: not ours to empty
 	}
-	return removeTree(root, dev)
+	return removeTree(root, dev, keep)
 }
 
-// removeTree empties dir, an open directory on device dev.
-func removeTree(dir *os.File, dev uint64) error {
+// removeTree empties dir, an open directory on device dev, but for the names in
+// keep.
+func removeTree(dir *os.File, dev uint64, keep []string) error {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -113,7 +116,7 @@ func removeTree(dir *os.File, dev uint64) error {
 			errs = append(errs, err)
 			continue
 		}
-		if st.Dev != dev {
+		if st.Dev != dev || slices.Contains(keep, name) {
 			continue
 		}
 		flags := 0
@@ -139,5 +142,5 @@ func removeSubtree(parent int, name string, dev uint64) error {
 	}
 	sub := os.NewFile(uintptr(fd), name)
 	defer sub.Close()
-	return removeTree(sub, dev)
+	return removeTree(sub, dev, nil)
 }

@@ -99,5 +99,35 @@ func (l *Listener) Next(ctx context.Context) (Event, error) {
 	}
 }
 
+// Pending is Next without waiting: false when no event is there now.
+func (l *Listener) Pending() (Event, bool, error) {
+	raw, err := l.f.SyscallConn()
+	if err != nil {
+		return Event{}, false, fmt.Errorf("device events: %w", err)
+	}
+	buf := make([]byte, maxMessage)
+	for {
+		var n int
+		var readErr error
+		err := raw.Read(func(fd uintptr) bool {
+			n, readErr = unix.Read(int(fd), buf)
+			return true
+		})
+		switch err = errors.Join(err, readErr); {
+		case errors.Is(err, unix.EAGAIN):
+			return Event{}, false, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ENOBUFS):
+			return Event{}, false, ErrLost
+		case err != nil:
+			return Event{}, false, fmt.Errorf("device events: %w", err)
+		}
+		if e, err := Parse(buf[:n]); err == nil {
+			return e, true, nil
+		}
+	}
+}
+
 // Close ends the listener; a Next that waits returns an error.
 func (l *Listener) Close() error { return l.f.Close() }

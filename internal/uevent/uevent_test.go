@@ -58,6 +58,27 @@ func TestListen(t *testing.T) {
 			}
 		}
 	}
+	// Written before it is looked for, it is there without waiting.
+	if os.Geteuid() == 0 {
+		if err := os.WriteFile(file, []byte("change"), 0); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, ok, err := l.Pending()
+			if err != nil || !ok {
+				t.Fatalf("no event of null is pending: %v", err)
+			}
+			if e.Action == "change" && e.Env["DEVNAME"] == "null" {
+				break
+			}
+		}
+	}
+	for ok := true; ok; {
+		var err error
+		if _, ok, err = l.Pending(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	for {

@@ -132,7 +132,7 @@ func parts(t *testing.T) base.Parts {
 	must(t, os.WriteFile(file, []byte("x"), 0o755))
 	modules := filepath.Join(dir, "m/lib/modules/6.1/kernel")
 	must(t, os.MkdirAll(modules, 0o755), os.WriteFile(filepath.Join(modules, "loop.ko"), []byte("x"), 0o644))
-	return base.Parts{Ksinit: file, Overlay: "../../../rootfs-overlay", Modules: filepath.Join(dir, "m"),
+	return base.Parts{Overlay: "../../../rootfs-overlay", Modules: filepath.Join(dir, "m"),
 		Binaries: map[string]string{"usr/local/bin/kubesolo": file, "opt/cni/bin/bridge": file},
 		Release:  base.OSRelease{Version: "0.1.0", Build: "unknown", Base: "tinycore", Kernel: "6.1"},
 		Built:    time.Unix(1767225600, 0), Engine: "solonode"}

@@ -14,7 +14,6 @@ import (
 // Parts is what KubeSolo OS puts into a userland. Host paths; "" leaves a part out only
 // where the field's comment says so.
 type Parts struct {
-	Ksinit   string            // PID 1, /sbin/init
 	Binaries map[string]string // path in the root -> host file, 0755
 	Overlay  string            // rootfs-overlay directory
 	Modules  string            // directory holding lib/modules/<release>
@@ -58,12 +57,11 @@ func Inject(t *tree.Tree, parts Parts) error {
 			n.Mode = 0o600
 		}
 	}
-	init, err := tree.HostFile(parts.Ksinit)
-	if err != nil {
-		return fmt.Errorf("ksinit: %w", err)
-	}
+	// A place only: ksinit binds itself there, out of the initramfs. Not
+	// executable: for an empty program that it may execute the kernel asks
+	// modprobe, which is a link to here, for its format, and never ends.
 	t.Remove("sbin/init")
-	if err := t.File("sbin/init", 0o755, init, "ksinit"); err != nil {
+	if err := t.File("sbin/init", 0o444, tree.Bytes(nil), "ksinit"); err != nil {
 		return err
 	}
 	for _, name := range []string{"modprobe", "poweroff", "reboot", "halt"} {
