@@ -12,8 +12,9 @@ import (
 	"kubesolo.io/os/internal/image/tree"
 )
 
-// Part is what one part of the root costs. Compressed is the part's share of the squashfs,
-// in proportion to what the parts come to when each is compressed alone with a fast level.
+// Part is what one part of the image costs. Of a part of the root Compressed is its share of
+// the squashfs, in proportion to what the parts come to when each is compressed alone with a
+// fast level.
 type Part struct {
 	Name       string `json:"name"`
 	Files      int    `json:"files"`
@@ -86,14 +87,12 @@ func measure(t *tree.Tree, total int64) ([]Part, error) {
 		}
 		parts = append(parts, *p)
 	}
-	slices.SortFunc(parts, func(a, b Part) int {
-		return cmp.Or(cmp.Compare(b.Compressed, a.Compressed), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(parts, largestFirst)
 	return parts, nil
 }
 
 func (b *Builder) writeSizes() (Sizes, error) {
-	s := Sizes{Parts: b.rootParts}
+	s := Sizes{Parts: slices.Clone(b.rootParts)}
 	for _, name := range []string{"vmlinuz", "root.squashfs", "kubesolo-os.gz", "kubesolo-os-amd64.iso", "kubesolo-os-amd64.img"} {
 		fi, err := os.Stat(b.path(name))
 		if err != nil {
@@ -101,7 +100,34 @@ func (b *Builder) writeSizes() (Sizes, error) {
 		}
 		s.Files = append(s.Files, File{Name: name, Bytes: fi.Size(), Allocated: allocated(fi)})
 	}
+	early, err := b.earlyParts(s.Files)
+	if err != nil {
+		return s, err
+	}
+	s.Parts = append(s.Parts, early...)
+	slices.SortFunc(s.Parts, largestFirst)
 	return s, writeJSON(b.path("sizes.json"), s)
+}
+
+// earlyParts are those before the root: the kernel, and ksinit with what it needs to mount it.
+func (b *Builder) earlyParts(outputs []File) ([]Part, error) {
+	size := map[string]int64{}
+	for _, f := range outputs {
+		size[f.Name] = f.Bytes
+	}
+	init, err := os.Stat(b.programs["ksinit"])
+	if err != nil {
+		return nil, err
+	}
+	return []Part{
+		{Name: "kernel", Files: 1, Bytes: size["vmlinuz"], Compressed: size["vmlinuz"]},
+		{Name: "ksinit and its initramfs", Files: 1 + len(b.selection.Initrd), Bytes: init.Size(),
+			Compressed: size["kubesolo-os.gz"] - size["root.squashfs"]},
+	}, nil
+}
+
+func largestFirst(a, b Part) int {
+	return cmp.Or(cmp.Compare(b.Compressed, a.Compressed), cmp.Compare(a.Name, b.Name))
 }
 
 // Print writes the sizes as a table for people, in MB (10^6 bytes).
@@ -110,7 +136,7 @@ func (s Sizes) Print(w io.Writer) error {
 		_, err := fmt.Fprintf(w, format, args...)
 		return err
 	}
-	if err := line("\n%-28s %8s %12s %8s\n", "part of the root", "files", "MB", "MB packed"); err != nil {
+	if err := line("\n%-28s %8s %12s %8s\n", "part of the image", "files", "MB", "MB packed"); err != nil {
 		return err
 	}
 	for _, p := range s.Parts {

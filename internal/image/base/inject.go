@@ -61,14 +61,14 @@ func Inject(t *tree.Tree, parts Parts) error {
 	// executable: for an empty program that it may execute the kernel asks
 	// modprobe, which is a link to here, for its format, and never ends.
 	t.Remove("sbin/init")
-	if err := t.File("sbin/init", 0o444, tree.Bytes(nil), "ksinit"); err != nil {
+	if err := t.File("sbin/init", 0o444, tree.Bytes(nil), "configuration"); err != nil {
 		return err
 	}
 	for _, name := range []string{"modprobe", "poweroff", "reboot", "halt"} {
 		for _, dir := range []string{"bin", "sbin", "usr/bin", "usr/sbin"} {
 			t.Remove(path.Join(dir, name))
 		}
-		if err := t.Link("sbin/"+name, "init", "ksinit"); err != nil {
+		if err := t.Link("sbin/"+name, "init", "configuration"); err != nil {
 			return err
 		}
 	}
