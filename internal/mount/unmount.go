@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sort"
 	"strings"
 	"time"
@@ -15,8 +16,9 @@ import (
 // that held it were killed a moment ago and the kernel is still closing files.
 const retryEvery = 100 * time.Millisecond
 
-// UnmountAll unmounts everything but the root and the kernel's own file systems
-// (/dev, /proc, /sys), children first. What stays busy until ctx ends, or for
+// UnmountAll unmounts everything but the root, the kernel's own file systems
+// (/dev, /proc, /sys) and the running program where that is mounted by itself,
+// children first. What stays busy until ctx ends, or for
 // which nobody is left that could let go, is named with its holders in report
 // and made read-only instead. The error lists what could be neither unmounted
 // nor made read-only: only those lose a journal's work. Sync is the caller's.
@@ -74,6 +76,9 @@ func below(path, top string) bool {
 func kept(target string) bool {
 	if target == "/" {
 		return true
+	}
+	if self, err := os.Executable(); err == nil && target == self {
+		return true // busy as long as it runs
 	}
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
 		if below(target, dir) {
