@@ -33,6 +33,46 @@ type Link struct {
 	First bool `json:"first,omitempty"`
 	// Optional links are not waited for.
 	Optional bool `json:"optional,omitempty"`
+	DHCP6    bool `json:"dhcp6,omitempty"`
+	// AcceptRA: addresses and routes from router advertisements; nil leaves
+	// it to the kernel.
+	AcceptRA *bool `json:"accept-ra,omitempty"`
+	// LinkLocal is IPv4 link-local (RFC 3927) as a fallback when DHCPv4 does
+	// not answer; nil is on for a DHCPv4 link without a static address.
+	LinkLocal *bool `json:"link-local,omitempty"`
+	// At most one of these: the entry then makes the link, named ID.
+	Bond   *Bond   `json:"bond,omitempty"`
+	Bridge *Bridge `json:"bridge,omitempty"`
+	VLAN   *VLAN   `json:"vlan,omitempty"`
+}
+
+// Bond makes one link of several. Ports name entries by ID, else links by
+// name; the rest are the kernel's options (Documentation/networking/bonding.rst).
+type Bond struct {
+	Ports              []string `json:"ports"`
+	Mode               string   `json:"mode"`
+	MIIMonitor         int      `json:"mii-monitor-interval,omitempty"` // ms
+	LACPRate           string   `json:"lacp-rate,omitempty"`
+	TransmitHashPolicy string   `json:"transmit-hash-policy,omitempty"`
+	Primary            string   `json:"primary,omitempty"`
+	MinLinks           int      `json:"min-links,omitempty"`
+	UpDelay            int      `json:"up-delay,omitempty"`   // ms
+	DownDelay          int      `json:"down-delay,omitempty"` // ms
+}
+
+// Bridge joins its ports into one segment. Ports are named as in [Bond].
+type Bridge struct {
+	Ports        []string `json:"ports"`
+	STP          *bool    `json:"stp,omitempty"`
+	ForwardDelay int      `json:"forward-delay,omitempty"` // s
+	Priority     int      `json:"priority,omitempty"`
+}
+
+// VLAN is a tagged network (IEEE 802.1Q) on Link, which is named as a port of
+// a [Bond] is.
+type VLAN struct {
+	ID   int    `json:"id"`
+	Link string `json:"link"`
 }
 
 // Match selects links. All the fields that are set must hold. The zero value
