@@ -63,6 +63,11 @@ type Config struct {
 	WriteFiles []File            `json:"write-files,omitempty"`
 	Sysctl     map[string]string `json:"sysctl,omitempty"`
 	Modules    []string          `json:"modules,omitempty"`
+	NTP        NTP               `json:"ntp,omitzero"`
+	SSH        SSH               `json:"ssh,omitzero"`
+	// Registries by the host that image names begin with: "docker.io".
+	Registries map[string]Registry `json:"registries,omitempty"`
+	Proxy      Proxy               `json:"proxy,omitzero"`
 }
 
 // KubeSolo is the part that becomes KUBESOLO_* variables.
@@ -73,12 +78,12 @@ type KubeSolo struct {
 	NodeIP                 netip.Addr        `json:"node-ip,omitzero"`
 	ExtraEnv               map[string]Secret `json:"extra-env,omitempty"`
 	Runtime                Runtime           `json:"runtime"`
-	Debug                  bool              `json:"debug,omitempty"`
+	Debug                  bool              `json:"debug"`
 	// StartupTimeout in seconds; 0 leaves KubeSolo's own.
 	StartupTimeout int `json:"startup-timeout,omitempty"`
 	// MTU of the pod network in bytes; 0 leaves KubeSolo's own choice.
 	MTU          int  `json:"mtu,omitempty"`
-	DisableIPv6  bool `json:"disable-ipv6,omitempty"`
+	DisableIPv6  bool `json:"disable-ipv6"`
 	LoadBalancer bool `json:"load-balancer"`
 }
 
@@ -93,7 +98,7 @@ type Portainer struct {
 // File is written at boot.
 type File struct {
 	Path        string      `json:"path"`
-	Content     []byte      `json:"content"`
+	Content     []byte      `json:"content,omitempty"`
 	Permissions fs.FileMode `json:"permissions"`
 }
 
@@ -108,6 +113,11 @@ type Part struct {
 	WriteFiles []File            `json:"write-files,omitempty"`
 	Sysctl     map[string]string `json:"sysctl,omitempty"`
 	Modules    []string          `json:"modules,omitempty"`
+	NTP        NTPPart           `json:"ntp,omitzero"`
+	SSH        SSHPart           `json:"ssh,omitzero"`
+	// Registries: an entry replaces the whole entry of a lower source.
+	Registries map[string]Registry `json:"registries,omitempty"`
+	Proxy      ProxyPart           `json:"proxy,omitzero"`
 }
 
 // KubeSoloPart is one source's say on KubeSolo.

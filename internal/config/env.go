@@ -61,6 +61,10 @@ func KubeSoloEnv(c Config, nodeIP netip.Addr) []string {
 	str("KUBESOLO_PORTAINER_EDGE_KEY", c.Portainer.EdgeKey.Reveal())
 	flag("KUBESOLO_PORTAINER_EDGE_ASYNC", c.Portainer.Async)
 	str("KUBESOLO_PORTAINER_EDGE_IMAGE", c.Portainer.Image)
+	for _, v := range ProxyEnv(c.Proxy, nodeIP) {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
 	for name, v := range k.ExtraEnv {
 		env[name] = v.Reveal()
 	}

@@ -14,6 +14,8 @@ type saved struct {
 	Part     Part              `json:"part"`
 	EdgeKey  *string           `json:"edge-key,omitempty"`
 	ExtraEnv map[string]string `json:"extra-env,omitempty"`
+	HTTP     *string           `json:"http-proxy,omitempty"`
+	HTTPS    *string           `json:"https-proxy,omitempty"`
 }
 
 // Save keeps the part that led to a healthy node at path, mode 0600.
@@ -21,6 +23,12 @@ func Save(path string, p Part) error {
 	s := saved{Part: p}
 	if p.Portainer.EdgeKey != nil {
 		s.EdgeKey = new(p.Portainer.EdgeKey.Reveal())
+	}
+	if p.Proxy.HTTP != nil {
+		s.HTTP = new(p.Proxy.HTTP.Reveal())
+	}
+	if p.Proxy.HTTPS != nil {
+		s.HTTPS = new(p.Proxy.HTTPS.Reveal())
 	}
 	if len(p.KubeSolo.ExtraEnv) > 0 {
 		s.ExtraEnv = make(map[string]string, len(p.KubeSolo.ExtraEnv))
@@ -47,6 +55,15 @@ func Load(path string) (Part, error) {
 	}
 	if s.EdgeKey != nil {
 		s.Part.Portainer.EdgeKey = new(Secret(*s.EdgeKey))
+	}
+	if s.HTTP != nil {
+		s.Part.Proxy.HTTP = new(ProxyURL(*s.HTTP))
+	}
+	if s.HTTPS != nil {
+		s.Part.Proxy.HTTPS = new(ProxyURL(*s.HTTPS))
+	}
+	if s.Part.KubeSolo.ExtraEnv == nil && len(s.ExtraEnv) > 0 {
+		s.Part.KubeSolo.ExtraEnv = make(map[string]Secret, len(s.ExtraEnv))
 	}
 	for k, v := range s.ExtraEnv {
 		s.Part.KubeSolo.ExtraEnv[k] = Secret(v)

@@ -22,8 +22,9 @@ func (o Origins) String() string {
 
 // Merge puts the parts together, lowest first. A value of a later part
 // replaces that of an earlier one; the network and each list are one value
-// each, except that sysctl and extra-env go by key, write-files by path, and
-// modules add up: a later source cannot take away what an earlier one loads.
+// each, except that sysctl, extra-env and registries go by key, write-files by
+// path, and modules add up: a later source cannot take away what an earlier one
+// loads.
 // The result shares no memory with the parts.
 func Merge(parts ...Part) (Config, Origins) {
 	var c Config
@@ -35,6 +36,13 @@ func Merge(parts ...Part) (Config, Origins) {
 		m.kubesolo(&c.KubeSolo, p.KubeSolo)
 		m.portainer(&c.Portainer, p.Portainer)
 		setKeys(m, "sysctl", &c.Sysctl, p.Sysctl)
+		set(m, "ntp.servers", &c.NTP.Servers, p.NTP.Servers)
+		set(m, "ntp.disabled", &c.NTP.Disabled, p.NTP.Disabled)
+		set(m, "ssh.authorized-keys", &c.SSH.AuthorizedKeys, p.SSH.AuthorizedKeys)
+		setKeys(m, "registries", &c.Registries, p.Registries)
+		set(m, "proxy.http", &c.Proxy.HTTP, p.Proxy.HTTP)
+		set(m, "proxy.https", &c.Proxy.HTTPS, p.Proxy.HTTPS)
+		set(m, "proxy.no-proxy", &c.Proxy.NoProxy, p.Proxy.NoProxy)
 		for _, f := range p.WriteFiles {
 			m.mark("write-files." + f.Path)
 			f.Content = slices.Clone(f.Content)

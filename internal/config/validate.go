@@ -25,6 +25,7 @@ func Validate(c Config, o Origins) error {
 	for _, f := range c.WriteFiles {
 		v.check(ValidFilePath(f.Path), "write-files."+f.Path)
 	}
+	v.access(c)
 	if (c.Portainer.EdgeID == "") != (c.Portainer.EdgeKey == "") {
 		at := "portainer.edge-id"
 		if c.Portainer.EdgeID == "" {
@@ -54,7 +55,37 @@ func (v *validator) check(err error, path string) {
 	v.errs = append(v.errs, fmt.Errorf("%s: %w%s", path, err, from))
 }
 
+func (v *validator) access(c Config) {
+	for _, s := range c.NTP.Servers {
+		v.check(ValidNTPServer(s), "ntp.servers")
+	}
+	for _, s := range c.SSH.AuthorizedKeys {
+		v.check(ValidAuthorizedKey(s), "ssh.authorized-keys")
+	}
+	for host, r := range c.Registries {
+		at := "registries." + host
+		v.check(ValidRegistryHost(host), at)
+		for _, m := range r.Mirrors {
+			v.check(ValidMirror(m), at)
+		}
+		if r.CA != "" {
+			v.check(ValidCA(r.CA), at)
+		}
+	}
+	for at, p := range map[string]ProxyURL{"proxy.http": c.Proxy.HTTP, "proxy.https": c.Proxy.HTTPS} {
+		if p != "" {
+			v.check(ValidProxy(p.Reveal()), at)
+		}
+	}
+	for _, s := range c.Proxy.NoProxy {
+		v.check(ValidNoProxy(s), "proxy.no-proxy")
+	}
+}
+
 func (v *validator) network(c Config) {
+	for _, p := range CheckNetwork(c.Network) {
+		v.check(p.Err, "network."+p.ID)
+	}
 	for _, l := range c.Network.Links {
 		at := "network." + l.ID
 		v.check(ValidMTU(l.MTU), at+".mtu")
