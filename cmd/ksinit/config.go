@@ -73,7 +73,7 @@ func (n *node) readConfig(ctx context.Context) error {
 
 // addDocument appends a parsed document, or the last good one in its place.
 func (n *node) addDocument(ctx context.Context, name, origin string, text []byte) error {
-	part, warnings, err := cloudinit.Parse(text)
+	part, warnings, err := cloudinit.Parse(cloudinit.CloudConfig, text)
 	part.Source = origin
 	var errs []error
 	for _, w := range warnings {

@@ -21,7 +21,7 @@ func TestDocumentedExamples(t *testing.T) {
 				continue
 			}
 			examples++
-			_, warnings, err := Parse([]byte(example))
+			_, warnings, err := Parse(CloudConfig, []byte(example))
 			if err != nil || len(warnings) > 0 {
 				t.Errorf("%s, example %d: %v %v", file, examples, err, warnings)
 			}

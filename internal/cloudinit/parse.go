@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,24 +21,45 @@ const (
 
 // Warning is something in the document that has no effect.
 type Warning struct {
-	Line    int
-	Message string
+	Line    int    `json:"line"`
+	Message string `json:"message"`
 }
 
 func (w Warning) String() string { return fmt.Sprintf("line %d: %s", w.Line, w.Message) }
 
 // Problem is a mistake in the document.
 type Problem struct {
-	Line    int
-	Message string
+	Line    int    `json:"line"`
+	Message string `json:"message"`
 }
 
 func (p Problem) Error() string { return fmt.Sprintf("line %d: %s", p.Line, p.Message) }
 
-// Parse reads a document. The error, if any, joins every [Problem], one line
-// each, in the order of lines; the Part then holds only what was right and is
-// meant for display, not for use. Part.Source is left to the caller.
-func Parse(b []byte) (part config.Part, warnings []Warning, err error) {
+// Kind is what a document is; cloud-init's NoCloud volumes have all three.
+type Kind string
+
+// The kinds of documents.
+const (
+	CloudConfig   Kind = "cloud-config"   // user-data: begins with #cloud-config
+	NetworkConfig Kind = "network-config" // netplan, with or without the key network
+	MetaData      Kind = "meta-data"      // the name of the machine
+)
+
+// KindOf tells the kind by the file's name, which is how a volume says it.
+func KindOf(path string) Kind {
+	name := strings.ToLower(filepath.Base(path))
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
+	if k := Kind(name); k == NetworkConfig || k == MetaData {
+		return k
+	}
+	return CloudConfig
+}
+
+// Parse reads a document of the kind. The error, if any, joins every
+// [Problem], one line each, in the order of lines; the Part then holds only
+// what was right and is meant for display, not for use. Part.Source is left to
+// the caller.
+func Parse(kind Kind, b []byte) (part config.Part, warnings []Warning, err error) {
 	// The YAML library has panicked on odd documents before, and a panic of
 	// PID 1 is a kernel panic.
 	defer func() {
@@ -48,25 +70,58 @@ func Parse(b []byte) (part config.Part, warnings []Warning, err error) {
 	if len(b) > maxSize {
 		return part, nil, Problem{1, fmt.Sprintf("the document has %d bytes, more than %d", len(b), maxSize)}
 	}
-	if err := checkHeader(b); err != nil {
-		return part, nil, err
+	if kind == CloudConfig {
+		if err := checkHeader(b); err != nil {
+			return part, nil, err
+		}
 	}
 	root, err := document(b)
 	if err != nil || root == nil {
 		return part, nil, err
 	}
 	w := &walker{}
-	w.root(root, &part)
+	switch kind {
+	case NetworkConfig:
+		w.networkConfig(root, &part)
+	case MetaData:
+		w.metaData(root, &part)
+	default:
+		w.root(root, &part)
+	}
+	return part, w.said(), w.wrong()
+}
+
+// said gives the warnings in the order of lines.
+func (w *walker) said() []Warning {
 	if w.unsaid > 0 {
 		w.warnings = append(w.warnings, Warning{w.firstUnsaid, fmt.Sprintf("%d more messages from here on are left out", w.unsaid)})
 	}
-	slices.SortStableFunc(w.problems, func(a, b Problem) int { return a.Line - b.Line })
 	slices.SortStableFunc(w.warnings, func(a, b Warning) int { return a.Line - b.Line })
+	return w.warnings
+}
+
+// wrong joins the problems in the order of lines.
+func (w *walker) wrong() error {
+	slices.SortStableFunc(w.problems, func(a, b Problem) int { return a.Line - b.Line })
 	errs := make([]error, len(w.problems))
 	for i, p := range w.problems {
 		errs[i] = p
 	}
-	return part, w.warnings, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// Problems takes apart what Parse returned.
+func Problems(err error) []Problem {
+	if one, ok := err.(Problem); ok {
+		return []Problem{one}
+	}
+	var out []Problem
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			out = append(out, Problems(e)...)
+		}
+	}
+	return out
 }
 
 func checkHeader(b []byte) error {

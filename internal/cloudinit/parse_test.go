@@ -15,9 +15,9 @@ import (
 )
 
 // report is what a person and the program get of a document.
-func report(t *testing.T, doc []byte) string {
+func report(t *testing.T, kind cloudinit.Kind, doc []byte) string {
 	t.Helper()
-	part, warnings, err := cloudinit.Parse(doc)
+	part, warnings, err := cloudinit.Parse(kind, doc)
 	var b strings.Builder
 	for _, w := range warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
@@ -40,19 +40,30 @@ func report(t *testing.T, doc []byte) string {
 	return b.String()
 }
 
+// documents are the files of testdata: cloud-configs, and in folders the files
+// of volumes.
+func documents(t testing.TB) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"testdata/*.yaml", "testdata/*/network-config", "testdata/*/meta-data"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatal("no documents", pattern, err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
 func TestGolden(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
-	docs, err := filepath.Glob("testdata/*.yaml")
-	if err != nil || len(docs) == 0 {
-		t.Fatal("no documents", err)
-	}
-	for _, path := range docs {
-		t.Run(filepath.Base(path), func(t *testing.T) {
+	for _, path := range documents(t) {
+		t.Run(strings.TrimPrefix(path, "testdata/"), func(t *testing.T) {
 			doc, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := report(t, doc)
+			got := report(t, cloudinit.KindOf(path), doc)
 			if strings.Contains(got, "VERY-SECRET") {
 				t.Errorf("secret printed:\n%s", got)
 			}
@@ -78,7 +89,7 @@ func TestTwelveMistakesGiveTwelveErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = cloudinit.Parse(doc)
+	_, _, err = cloudinit.Parse(cloudinit.CloudConfig, doc)
 	if n := strings.Count(err.Error(), "\n") + 1; n != 12 {
 		t.Errorf("%d errors:\n%v", n, err)
 	}
@@ -89,7 +100,7 @@ func TestSecretsAndFilesArriveWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, _, err := cloudinit.Parse(doc)
+	part, _, err := cloudinit.Parse(cloudinit.CloudConfig, doc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +121,7 @@ func TestSecretsAndFilesArriveWhole(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	big := append([]byte("#cloud-config\n"), bytes.Repeat([]byte("# x\n"), 1<<19)...)
-	if _, _, err := cloudinit.Parse(big); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, _, err := cloudinit.Parse(cloudinit.CloudConfig, big); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("2 MiB: %v", err)
 	}
 	var odd strings.Builder
@@ -118,35 +129,43 @@ func TestBounds(t *testing.T) {
 	for i := range 5000 {
 		fmt.Fprintf(&odd, "key%d: 1\n", i)
 	}
-	_, warnings, err := cloudinit.Parse([]byte(odd.String()))
+	_, warnings, err := cloudinit.Parse(cloudinit.CloudConfig, []byte(odd.String()))
 	if err != nil || len(warnings) != 101 || !strings.Contains(warnings[100].String(), "line 102: 4900 more") {
 		t.Errorf("%d warnings, %v, last %s", len(warnings), err, warnings[len(warnings)-1])
 	}
+	var wide strings.Builder
+	wide.WriteString("#cloud-config\nnetwork:\n  version: 2\n  bridges:\n")
+	for i := range 15_000 {
+		fmt.Fprintf(&wide, "    b%d: {interfaces: [b%d]}\n", i, i+1)
+	}
+	_, _, err = cloudinit.Parse(cloudinit.CloudConfig, []byte(wide.String()))
+	if err == nil || !strings.Contains(err.Error(), "line 261: network: b256: more than 256 links") {
+		t.Errorf("15000 bridges: %v", err)
+	}
 	deep := "#cloud-config\nhostname: " + strings.Repeat("[", 100_000)
-	if _, _, err := cloudinit.Parse([]byte(deep)); err == nil {
+	if _, _, err := cloudinit.Parse(cloudinit.CloudConfig, []byte(deep)); err == nil {
 		t.Error("deep nesting accepted")
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	docs, err := filepath.Glob("testdata/*.yaml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range docs {
+	for _, path := range documents(f) {
 		doc, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(doc)
+		f.Add(string(cloudinit.KindOf(path)), doc)
 	}
-	f.Fuzz(func(t *testing.T, doc []byte) {
-		part, warnings, err := cloudinit.Parse(doc)
+	f.Fuzz(func(t *testing.T, kind string, doc []byte) {
+		part, warnings, err := cloudinit.Parse(cloudinit.Kind(kind), doc)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				if !strings.HasPrefix(line, "line ") {
 					t.Errorf("not one line per error: %q", err)
 				}
+			}
+			if n := strings.Count(err.Error(), "\n") + 1; len(cloudinit.Problems(err)) != n {
+				t.Errorf("%d problems in %d lines", len(cloudinit.Problems(err)), n)
 			}
 			return
 		}

@@ -1,11 +1,8 @@
 package cloudinit
 
 import (
-	"encoding/base64"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -15,15 +12,24 @@ import (
 
 func (w *walker) root(n *yaml.Node, p *config.Part) {
 	w.mapping(n, "",
-		key{name: "hostname", read: w.intoText(&p.Hostname, "hostname", config.ValidHostname)},
-		key{name: "network", read: func(n *yaml.Node) { p.Network = w.network(n) }},
-		key{name: "kubesolo", read: func(n *yaml.Node) { w.kubesolo(n, &p.KubeSolo) }},
-		key{name: "portainer", read: func(n *yaml.Node) { w.portainer(n, &p.Portainer) }},
-		key{name: "write_files", read: func(n *yaml.Node) { p.WriteFiles = w.files(n) }},
-		key{name: "sysctl", read: func(n *yaml.Node) { p.Sysctl = w.sysctl(n) }},
-		key{name: "modules", read: func(n *yaml.Node) { p.Modules = w.texts(n, "modules", validModule) }},
-		key{name: "ssh", later: true},
-		key{name: "ntp", later: true},
+		key{name: "hostname", doc: "Name of the machine and of the Kubernetes node: lower-case letters, digits and '-'.",
+			read: w.intoText(&p.Hostname, "hostname", config.ValidHostname)},
+		key{name: "network", doc: "Network, version 2 (netplan). It replaces the network of weaker sources as a whole.",
+			read: func(n *yaml.Node) { p.Network = w.network(n, "network") }},
+		key{name: "kubesolo", doc: "Settings of Kubernetes.", read: func(n *yaml.Node) { w.kubesolo(n, &p.KubeSolo) }},
+		key{name: "portainer", doc: "Connects the node to a Portainer server.", read: func(n *yaml.Node) { w.portainer(n, &p.Portainer) }},
+		key{name: "registries", doc: "Mirrors and certificates by registry, the first part of an image's name: docker.io.",
+			read: func(n *yaml.Node) { p.Registries = w.registries(n) }},
+		key{name: "proxy", doc: "Proxies through which images and updates are fetched.", read: func(n *yaml.Node) { w.proxy(n, &p.Proxy) }},
+		key{name: "ntp", doc: "Where the time comes from.", read: func(n *yaml.Node) { w.ntp(n, &p.NTP) }},
+		key{name: "ssh", doc: "Who may log in. Without a key there is no SSH server.", read: func(n *yaml.Node) {
+			w.mapping(n, "ssh", key{name: "authorized_keys", doc: "Public keys, each as its .pub file has it.", read: w.sshKeys(p, "ssh.authorized_keys")})
+		}},
+		key{name: "ssh_authorized_keys", doc: "The same as ssh.authorized_keys.", read: w.sshKeys(p, "ssh_authorized_keys")},
+		key{name: "write_files", doc: "Files that are written at every boot, below /run, /etc/kubesolo and /var.",
+			read: func(n *yaml.Node) { p.WriteFiles = w.files(n) }},
+		key{name: "sysctl", doc: "Kernel settings, such as vm.max_map_count.", read: func(n *yaml.Node) { p.Sysctl = w.sysctl(n) }},
+		key{name: "modules", doc: "Kernel modules to load.", read: func(n *yaml.Node) { p.Modules = w.texts(n, "modules", validModule) }},
 		key{name: "update", later: true},
 	)
 }
@@ -31,25 +37,28 @@ func (w *walker) root(n *yaml.Node, p *config.Part) {
 func (w *walker) kubesolo(n *yaml.Node, p *config.KubeSoloPart) {
 	const at = "kubesolo"
 	w.mapping(n, at,
-		key{name: "extra-sans", read: func(n *yaml.Node) {
+		key{name: "extra-sans", doc: "More names and addresses for the certificate of the API server.", read: func(n *yaml.Node) {
 			sans := w.texts(n, at+".extra-sans", config.ValidSAN)
 			p.ExtraSANs = &sans
 		}},
-		key{name: "local-storage", read: w.intoBool(&p.LocalStorage, at+".local-storage")},
-		key{name: "local-storage-shared-path", read: w.intoText(&p.LocalStorageSharedPath, at+".local-storage-shared-path", config.ValidPath)},
-		key{name: "node-ip", read: func(n *yaml.Node) { w.nodeIP(n, p) }},
-		key{name: "extra-env", read: func(n *yaml.Node) { p.ExtraEnv = w.extraEnv(n) }},
-		key{name: "runtime", read: func(n *yaml.Node) {
-			check := func(s string) error { return config.ValidRuntime(config.Runtime(s)) }
-			if s, ok := w.checked(n, at+".runtime", check); ok {
+		key{name: "local-storage", doc: "Volumes in a directory of the node. Default: true.", read: w.intoBool(&p.LocalStorage, at+".local-storage")},
+		key{name: "local-storage-shared-path", doc: "Directory for volumes that several pods share.",
+			read: w.intoText(&p.LocalStorageSharedPath, at+".local-storage-shared-path", config.ValidPath)},
+		key{name: "node-ip", doc: "IPv4 address of the Kubernetes node. Default: chosen at the first boot, then kept.", read: func(n *yaml.Node) { w.nodeIP(n, p) }},
+		key{name: "extra-env", doc: "More environment variables of KubeSolo. The values are never shown.", read: func(n *yaml.Node) { p.ExtraEnv = w.extraEnv(n) }},
+		key{name: "runtime", doc: "bundled is for a KubeSolo release that brings its own containerd. Default: external.", read: func(n *yaml.Node) {
+			if s, ok := w.choice(n, at+".runtime", []string{string(config.RuntimeExternal), string(config.RuntimeBundled)}); ok {
 				p.Runtime = new(config.Runtime(s))
 			}
 		}},
-		key{name: "debug", read: w.intoBool(&p.Debug, at+".debug")},
-		key{name: "startup-timeout", read: w.intoNumber(&p.StartupTimeout, at+".startup-timeout", config.ValidTimeout)},
-		key{name: "mtu", read: w.intoNumber(&p.MTU, at+".mtu", config.ValidMTU)},
-		key{name: "disable-ipv6", read: w.intoBool(&p.DisableIPv6, at+".disable-ipv6")},
-		key{name: "load-balancer", read: w.intoBool(&p.LoadBalancer, at+".load-balancer")},
+		key{name: "debug", doc: "More in the log of KubeSolo. Default: false.", read: w.intoBool(&p.Debug, at+".debug")},
+		key{name: "startup-timeout", doc: "Seconds that each part of Kubernetes may take to start. Default: KubeSolo's own.",
+			read: w.intoRange(&p.StartupTimeout, at+".startup-timeout", 0, 24*60*60)},
+		key{name: "mtu", doc: "Largest packet of the pod network, in bytes. Default: KubeSolo's own choice.",
+			read: w.intoRange(&p.MTU, at+".mtu", config.MinMTU, config.MaxMTU)},
+		key{name: "disable-ipv6", doc: "Default: false.", read: w.intoBool(&p.DisableIPv6, at+".disable-ipv6")},
+		key{name: "load-balancer", doc: "Services of type LoadBalancer get the node's address. Default: true.",
+			read: w.intoBool(&p.LoadBalancer, at+".load-balancer")},
 	)
 }
 
@@ -63,7 +72,7 @@ func (w *walker) nodeIP(n *yaml.Node, p *config.KubeSoloPart) {
 	if err == nil {
 		err = config.ValidNodeIP(addr)
 	} else {
-		err = fmt.Errorf("%q is not an address", s)
+		err = fmt.Errorf("%s is not an address", shown(s))
 	}
 	if err != nil {
 		w.errorf(n, "%s: %v", at, err)
@@ -76,11 +85,7 @@ func (w *walker) nodeIP(n *yaml.Node, p *config.KubeSoloPart) {
 func (w *walker) extraEnv(n *yaml.Node) map[string]config.Secret {
 	const at = "kubesolo.extra-env"
 	env := map[string]config.Secret{}
-	w.entries(n, at, func(name string, k, v *yaml.Node) {
-		if err := config.ValidEnvName(name); err != nil {
-			w.errorf(k, "%s: %v", at, err)
-			return
-		}
+	w.entries(n, at, config.ValidEnvName, func(name string, _, v *yaml.Node) {
 		s, ok := w.plain(v, at+"."+name)
 		if ok && strings.ContainsRune(s, 0) {
 			w.errorf(v, "%s.%s: a NUL byte cannot be in an environment variable", at, name)
@@ -94,20 +99,21 @@ func (w *walker) extraEnv(n *yaml.Node) map[string]config.Secret {
 func (w *walker) portainer(n *yaml.Node, p *config.PortainerPart) {
 	const at = "portainer"
 	w.mapping(n, at,
-		key{name: "edge-id", read: w.intoText(&p.EdgeID, at+".edge-id", nil)},
-		key{name: "edge-key", read: w.intoSecret(&p.EdgeKey, at+".edge-key")},
-		key{name: "async", read: w.intoBool(&p.Async, at+".async")},
-		key{name: "image", read: w.intoText(&p.Image, at+".image", nil)},
+		key{name: "edge-id", doc: "Edge ID, as Portainer shows it.", read: w.intoText(&p.EdgeID, at+".edge-id", nil)},
+		key{name: "edge-key", doc: "Edge key, as Portainer shows it. It is never shown again.", read: w.intoSecret(&p.EdgeKey, at+".edge-key")},
+		key{name: "async", doc: "Edge agent in async mode. Default: false.", read: w.intoBool(&p.Async, at+".async")},
+		key{name: "image", doc: "Image of the agent. Default: KubeSolo's own.", read: w.intoText(&p.Image, at+".image", nil)},
 	)
+	// Not an error: the other half may be in another source, as the key that
+	// is only on this machine's own volume.
+	if n.Kind == yaml.MappingNode && (p.EdgeID == nil) != (p.EdgeKey == nil) {
+		w.warnf(n, "portainer has only one of edge-id and edge-key; it has no effect unless another source has the other one")
+	}
 }
 
 func (w *walker) sysctl(n *yaml.Node) map[string]string {
 	out := map[string]string{}
-	w.entries(n, "sysctl", func(name string, k, v *yaml.Node) {
-		if err := validSysctl(name); err != nil {
-			w.errorf(k, "sysctl: %v", err)
-			return
-		}
+	w.entries(n, "sysctl", validSysctl, func(name string, _, v *yaml.Node) {
 		if s, ok := w.plain(v, "sysctl."+name); ok {
 			out[name] = s
 		}
@@ -133,76 +139,4 @@ func validModule(s string) error {
 		return fmt.Errorf("%s is not the name of a kernel module", shown(s))
 	}
 	return nil
-}
-
-// defaultPermissions are cloud-init's.
-const defaultPermissions fs.FileMode = 0o644
-
-func (w *walker) files(n *yaml.Node) []config.File {
-	var out []config.File
-	w.list(n, "write_files", func(e *yaml.Node) {
-		if f, ok := w.file(e); ok {
-			out = append(out, f)
-		}
-	})
-	return out
-}
-
-func (w *walker) file(n *yaml.Node) (config.File, bool) {
-	const at = "write_files"
-	f := config.File{Permissions: defaultPermissions}
-	before := len(w.problems)
-	var path, encoding *string
-	var content string
-	contentAt := n
-	w.mapping(n, at,
-		key{name: "path", read: w.intoText(&path, at+".path", config.ValidFilePath)},
-		key{name: "content", read: func(n *yaml.Node) { content, _ = w.text(n, at+".content"); contentAt = n }},
-		key{name: "permissions", read: func(n *yaml.Node) { f.Permissions = w.permissions(n) }},
-		key{name: "encoding", read: w.intoText(&encoding, at+".encoding", validEncoding)},
-		key{name: "owner", later: true},
-		key{name: "append", later: true},
-		key{name: "defer", later: true},
-	)
-	if len(w.problems) > before || n.Kind != yaml.MappingNode {
-		return f, false
-	}
-	if path == nil {
-		w.errorf(n, "%s: an entry has no path", at)
-		return f, false
-	}
-	f.Path, f.Content = *path, []byte(content)
-	if encoding != nil && *encoding != plainText {
-		clean := strings.Join(strings.Fields(content), "")
-		b, err := base64.StdEncoding.DecodeString(clean)
-		if err != nil {
-			w.errorf(contentAt, "%s: the content of %s is not base64", at, f.Path)
-			return f, false
-		}
-		f.Content = b
-	}
-	return f, true
-}
-
-const plainText = "text/plain"
-
-func validEncoding(s string) error {
-	if s == "b64" || s == "base64" || s == plainText {
-		return nil
-	}
-	return fmt.Errorf("%s is not supported; use base64 or leave it out", shown(s))
-}
-
-// permissions are octal, quoted or not: 0644, '0644', 0o644.
-func (w *walker) permissions(n *yaml.Node) fs.FileMode {
-	s, ok := w.plain(n, "write_files.permissions")
-	if !ok {
-		return 0
-	}
-	v, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
-	if err != nil || v > 0o777 {
-		w.errorf(n, "write_files.permissions: %s is not an octal mode from 0 to 0777", shown(s))
-		return 0
-	}
-	return fs.FileMode(v)
 }

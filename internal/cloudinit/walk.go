@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -13,6 +15,9 @@ import (
 // walker collects what is wrong while it goes over the nodes. Aliases are
 // refused where a value is read, so no document is larger than it looks.
 type walker struct {
+	// tell, when it is set, makes the readers describe what they accept
+	// instead of reading it: see [JSONSchema].
+	tell     *Schema
 	problems []Problem
 	warnings []Warning
 	// unsaid counts messages over the limit, firstUnsaid is the line of the
@@ -25,10 +30,12 @@ type walker struct {
 const mostMessages = 100
 
 // key is one known key of a mapping: what reads its value, or later for one
-// that a future version will know.
+// that this version only knows by name.
 type key struct {
 	name  string
+	doc   string // one line on what it is for
 	read  func(*yaml.Node)
+	must  bool // a mapping without it is an error, which its reader gives
 	later bool
 }
 
@@ -59,7 +66,11 @@ func (w *walker) full(n *yaml.Node, said int) bool {
 
 // mapping reads n by its known keys; at is its path, "" for the document.
 func (w *walker) mapping(n *yaml.Node, at string, keys ...key) {
-	w.entries(n, at, func(name string, k, v *yaml.Node) {
+	if w.tell != nil {
+		w.tellKeys(keys)
+		return
+	}
+	w.pairs(n, at, func(name string, k, v *yaml.Node) {
 		path := join(at, name)
 		i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
 		switch {
@@ -83,8 +94,24 @@ func (w *walker) unknown(k *yaml.Node, path, name string, keys []key) {
 	w.warnf(k, "unknown key %s%s", shown(path), hint)
 }
 
-// entries calls f for every key of a mapping, once.
-func (w *walker) entries(n *yaml.Node, at string, f func(name string, k, v *yaml.Node)) {
+// entries calls f for every key of a mapping whose keys are names of the
+// document's own choice; valid says which names may be.
+func (w *walker) entries(n *yaml.Node, at string, valid func(string) error, f func(name string, k, v *yaml.Node)) {
+	if w.tell != nil {
+		w.tellEntries(f)
+		return
+	}
+	w.pairs(n, at, func(name string, k, v *yaml.Node) {
+		if err := valid(name); err != nil {
+			w.errorf(k, "%s: %v", at, err)
+			return
+		}
+		f(name, k, v)
+	})
+}
+
+// pairs calls f for every key of a mapping, once.
+func (w *walker) pairs(n *yaml.Node, at string, f func(name string, k, v *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		w.wrongType(n, at, "a mapping (key: value lines)")
 		return
@@ -108,6 +135,10 @@ func (w *walker) entries(n *yaml.Node, at string, f func(name string, k, v *yaml
 
 // list calls f for every element.
 func (w *walker) list(n *yaml.Node, at string, f func(*yaml.Node)) {
+	if w.tell != nil {
+		w.tellItems(f)
+		return
+	}
 	if n.Kind != yaml.SequenceNode {
 		w.wrongType(n, at, "a list (- value lines)")
 		return
@@ -128,6 +159,9 @@ func (w *walker) wrongType(n *yaml.Node, at, want string) {
 // text reads a string. A number or truth value must be quoted, since YAML
 // would have changed it (1.10 is 1.1).
 func (w *walker) text(n *yaml.Node, at string) (string, bool) {
+	if w.told("string") {
+		return "", false
+	}
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
 		want := "a string"
 		if n.Kind == yaml.ScalarNode {
@@ -141,6 +175,9 @@ func (w *walker) text(n *yaml.Node, at string) (string, bool) {
 
 // plain reads any scalar as it is written.
 func (w *walker) plain(n *yaml.Node, at string) (string, bool) {
+	if w.told("string", "number", "boolean") {
+		return "", false
+	}
 	if n.Kind != yaml.ScalarNode || isNull(n) {
 		w.wrongType(n, at, "a single value")
 		return "", false
@@ -170,6 +207,9 @@ func (w *walker) checked(n *yaml.Node, at string, check func(string) error) (str
 }
 
 func (w *walker) boolean(n *yaml.Node, at string) (bool, bool) {
+	if w.told("boolean") {
+		return false, false
+	}
 	v, err := strconv.ParseBool(n.Value)
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" || err != nil {
 		w.wrongType(n, at, "true or false")
@@ -179,6 +219,9 @@ func (w *walker) boolean(n *yaml.Node, at string) (bool, bool) {
 }
 
 func (w *walker) number(n *yaml.Node, at string) (int, bool) {
+	if w.told("integer") {
+		return 0, false
+	}
 	v, err := strconv.ParseInt(n.Value, 0, 32)
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || err != nil {
 		w.wrongType(n, at, "a whole number")
@@ -214,18 +257,59 @@ func (w *walker) intoBool(dst **bool, at string) func(*yaml.Node) {
 	}
 }
 
-func (w *walker) intoNumber(dst **int, at string, check func(int) error) func(*yaml.Node) {
+// intoRange reads a whole number from lo to hi.
+func (w *walker) intoRange(dst **int, at string, lo, hi int) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if w.tell != nil {
+			w.tell.Minimum, w.tell.Maximum = &lo, &hi
+		}
 		v, ok := w.number(n, at)
 		if !ok {
 			return
 		}
-		if err := check(v); err != nil {
-			w.errorf(n, "%s: %v", at, err)
+		if v < lo || v > hi {
+			w.errorf(n, "%s: %d is not between %d and %d", at, v, lo, hi)
 			return
 		}
 		*dst = &v
 	}
+}
+
+// choice reads one of the values.
+func (w *walker) choice(n *yaml.Node, at string, values []string) (string, bool) {
+	if w.tell != nil {
+		w.tell.Enum = values
+	}
+	if w.told("string") {
+		return "", false
+	}
+	s, ok := w.plain(n, at)
+	if ok && !slices.Contains(values, s) {
+		w.errorf(n, "%s: %s is not one of %s", at, shown(s), strings.Join(values, ", "))
+		return "", false
+	}
+	return s, ok
+}
+
+// span reads a length of time and gives it in units: a bare number counts
+// units, and a number with ms or s is what it says (netplan's rule).
+func (w *walker) span(n *yaml.Node, at string, unit time.Duration) (int, bool) {
+	if w.told("integer", "string") {
+		return 0, false
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+		v, ok := w.number(n, at)
+		if ok && v < 0 {
+			w.errorf(n, "%s: %d is negative", at, v)
+		}
+		return v, ok && v >= 0
+	}
+	d, err := time.ParseDuration(n.Value)
+	if err != nil || d < 0 || d%unit != 0 || d > time.Hour {
+		w.errorf(n, "%s: %s is not a length of time such as 100ms or 2s", at, shown(n.Value))
+		return 0, false
+	}
+	return int(d / unit), true
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

@@ -51,8 +51,8 @@ func ValidLinkName(s string) error {
 // CheckNetwork returns the mistakes in the entries that make links, and in how
 // entries refer to each other.
 func CheckNetwork(c netcfg.Config) []NetworkProblem {
-	if len(c.Links) > mostLinks {
-		return []NetworkProblem{{c.Links[mostLinks].ID, fmt.Errorf("more than %d links; select several by one match, such as name: \"en*\"", mostLinks)}}
+	if len(c.Links) > MostLinks {
+		return []NetworkProblem{{c.Links[MostLinks].ID, fmt.Errorf("more than %d links; select several by one match, such as name: \"eth*\"", MostLinks)}}
 	}
 	n := network{byID: map[string]netcfg.Link{}, holder: map[string]string{}, tags: map[netcfg.VLAN]string{}}
 	for _, l := range c.Links {
@@ -73,8 +73,9 @@ func CheckNetwork(c netcfg.Config) []NetworkProblem {
 	return n.problems
 }
 
-// mostLinks bounds the work of looking for loops.
-const mostLinks = 256
+// MostLinks is how many entries a network may have; it bounds the work of
+// looking for loops.
+const MostLinks = 256
 
 type network struct {
 	byID     map[string]netcfg.Link
@@ -123,14 +124,14 @@ func (n *network) bond(id string, b netcfg.Bond) {
 	}
 	lacp := b.Mode == "802.3ad"
 	if b.LACPRate != "" && !lacp {
-		n.problem(id, fmt.Errorf("lacp-rate has a meaning with mode 802.3ad only, and this is %s", b.Mode))
+		n.problem(id, fmt.Errorf("lacp-rate works with mode 802.3ad only, and this is %s", b.Mode))
 	}
 	if b.MinLinks != 0 && !lacp {
-		n.problem(id, fmt.Errorf("min-links has a meaning with mode 802.3ad only, and this is %s", b.Mode))
+		n.problem(id, fmt.Errorf("min-links works with mode 802.3ad only, and this is %s", b.Mode))
 	}
 	if b.Primary != "" {
 		if b.Mode != "active-backup" && b.Mode != "balance-tlb" && b.Mode != "balance-alb" {
-			n.problem(id, fmt.Errorf("primary has a meaning with modes active-backup, balance-tlb and balance-alb only, and this is %s", b.Mode))
+			n.problem(id, fmt.Errorf("primary works with modes active-backup, balance-tlb and balance-alb only, and this is %s", b.Mode))
 		}
 		if !slices.Contains(b.Ports, b.Primary) {
 			n.problem(id, fmt.Errorf("primary %.40s is not among the interfaces", b.Primary))

@@ -35,7 +35,7 @@ func TestCheckNetwork(t *testing.T) {
 		{"two of one name", []netcfg.Link{{ID: "a"}, {ID: "a"}}, []string{"a: this name is there twice"}},
 		{"options of another mode", []netcfg.Link{with(bond("b", "balance-rr", "x"), func(b *netcfg.Bond) {
 			b.LACPRate, b.MinLinks, b.Primary, b.UpDelay = "fast", 1, "y", 5
-		})}, []string{"lacp-rate", "min-links", "primary has", "primary y is not", "up-delay"}},
+		})}, []string{"lacp-rate", "min-links", "primary works", "primary y is not", "up-delay"}},
 		{"no such mode", []netcfg.Link{bond("b", "lacp", "x")}, []string{`"lacp" is no mode of a bond`}},
 		{"empty bond", []netcfg.Link{bond("b", "802.3ad")}, []string{"needs interfaces"}},
 		{"one port, two masters", []netcfg.Link{bond("b", "802.3ad", "x"), bridge("c", "x", "x")}, []string{"c: x is a port of b", "c: x is a port of b"}},

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// MTU bounds: 576 is the smallest an IPv4 host must take (RFC 791), 65535 the
+// Bounds of an MTU in bytes: 576 is the smallest an IPv4 host must take (RFC 791), 65535 the
 // largest packet.
 const (
-	minMTU = 576
-	maxMTU = 65535
+	MinMTU = 576
+	MaxMTU = 65535
 )
 
 // Validate returns every error of the effective configuration, joined, each
@@ -139,7 +139,7 @@ func ValidNodeIP(a netip.Addr) error {
 // ValidRuntime checks for one of the known runtimes.
 func ValidRuntime(r Runtime) error {
 	if r != RuntimeExternal && r != RuntimeBundled {
-		return fmt.Errorf("%q is neither external nor bundled", string(r))
+		return fmt.Errorf("%.100q is neither external nor bundled", string(r))
 	}
 	return nil
 }
@@ -155,15 +155,15 @@ func ValidSAN(s string) error {
 // ValidPath checks for a clean absolute path.
 func ValidPath(p string) error {
 	if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0) {
-		return fmt.Errorf("%q is not a clean absolute path", p)
+		return fmt.Errorf("%.100q is not a clean absolute path", p)
 	}
 	return nil
 }
 
 // ValidMTU checks an MTU in bytes; 0 means "not set".
 func ValidMTU(n int) error {
-	if n != 0 && (n < minMTU || n > maxMTU) {
-		return fmt.Errorf("%d is not between %d and %d", n, minMTU, maxMTU)
+	if n != 0 && (n < MinMTU || n > MaxMTU) {
+		return fmt.Errorf("%d is not between %d and %d", n, MinMTU, MaxMTU)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func ValidMTU(n int) error {
 // limit less one.
 func ValidHostname(s string) error {
 	if len(s) > 63 {
-		return fmt.Errorf("%q is longer than 63 characters", s)
+		return fmt.Errorf("%.100q is longer than 63 characters", s)
 	}
 	return ValidDNSName(s)
 }
@@ -181,12 +181,12 @@ func ValidHostname(s string) error {
 // ValidDNSName checks for a lower-case RFC 1123 name.
 func ValidDNSName(s string) error {
 	if s == "" || len(s) > 253 {
-		return fmt.Errorf("%q is not a host name: it needs 1 to 253 characters", s)
+		return fmt.Errorf("%.100q is not a host name: it needs 1 to 253 characters", s)
 	}
 	for label := range strings.SplitSeq(s, ".") {
 		bad := func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') }
 		if label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") || strings.ContainsFunc(label, bad) {
-			return fmt.Errorf("%q is not a host name: use lower-case letters, digits and '-' inside labels", s)
+			return fmt.Errorf("%.100q is not a host name: use lower-case letters, digits and '-' inside labels", s)
 		}
 	}
 	return nil
@@ -198,7 +198,7 @@ func ValidEnvName(s string) error {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_')
 	}
 	if s == "" || s[0] >= '0' && s[0] <= '9' || strings.ContainsFunc(s, bad) {
-		return fmt.Errorf("%q is not the name of an environment variable", s)
+		return fmt.Errorf("%.100q is not the name of an environment variable", s)
 	}
 	return nil
 }
@@ -214,5 +214,5 @@ func ValidFilePath(p string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is on the read-only root: only /run, /etc/kubesolo and /var are writable", p)
+	return fmt.Errorf("%.100q is on the read-only root: only /run, /etc/kubesolo and /var are writable", p)
 }
