@@ -45,8 +45,9 @@ type node struct {
 	// Closed when the drivers of disks, and when all drivers are loaded.
 	disksReady, driversLoaded chan struct{}
 	groups                    *cgroup.Tree
-	writable                  bool // /data can be written, be it a disk or memory
-	volume                    document
+	writable                  bool       // /data can be written, be it a disk or memory
+	volume                    []document // of the configuration volume
+	good                      string     // directory of the documents that led to a healthy node
 	parts                     []config.Part
 	fresh                     map[string]config.Part // of files, to keep once the node is healthy
 	config                    config.Config
@@ -60,21 +61,13 @@ type node struct {
 	exits      map[string]string // by service: why it ended, as the console said it last
 }
 
-// document is a configuration as it was read.
-type document struct {
-	text   []byte
-	origin string
-	err    error
-}
-
 func newNode(stdout io.Writer) *node {
 	level := &slog.LevelVar{}
 	n := &node{
 		console: newConsole(stdout), level: level, events: event.NewLog(4096),
 		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
-		fresh: map[string]config.Part{}, exits: map[string]string{}, index: sync.OnceValues(openModules), disksReady: make(chan struct{}), driversLoaded: make(chan struct{}),
-		// Of a node whose step did not run.
-		volume: document{err: os.ErrNotExist},
+		fresh: map[string]config.Part{}, exits: map[string]string{}, good: stateDir, index: sync.OnceValues(openModules),
+		disksReady: make(chan struct{}), driversLoaded: make(chan struct{}),
 	}
 	n.modules = sync.OnceValues(n.modulesWithArgs)
 	n.hardware = sync.OnceValues(func() (*kmod.Hardware, error) { return kmod.Scan("/sys") })

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kubesolo.io/os/internal/config"
 	"kubesolo.io/os/internal/nstest"
 )
 
@@ -242,6 +243,13 @@ func TestPID1Life(t *testing.T) {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil || bytes.Contains(env, []byte("GOGC")) || !bytes.Contains(env, []byte("KUBESOLO_NODE_IP=")) {
 		t.Errorf("environment of kubesolo: %q, %v", env, err)
+	}
+	effective := fmt.Sprintf("/proc/%d/root/run/ksinit", pid)
+	if info, err := os.Stat(effective + "/config.json"); err != nil || info.Mode() != 0o600 {
+		t.Errorf("effective configuration: %v, %v", info, err)
+	}
+	if c, o, err := config.ReadEffective(effective); err != nil || c.Hostname != "kubesolo" || o["hostname"] != "defaults" {
+		t.Errorf("effective configuration: host name %q from %q, %v", c.Hostname, o["hostname"], err)
 	}
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -84,8 +84,19 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 	return []supervise.Service{containerd, kubesolo, agent}
 }
 
+// throughProxy gives the variables of proxies to the services that have none of
+// KubeSolo's, whose environment is whole.
+func throughProxy(list []supervise.Service, env []string) {
+	for i := range list {
+		if list[i].Name != "kubesolo" {
+			list[i].Env = append(list[i].Env, env...)
+		}
+	}
+}
+
 func (n *node) startServices(ctx context.Context) error {
 	list := services(n.config.KubeSolo.Runtime, engineWaits(), config.KubeSoloEnv(n.config, n.nodeIP))
+	throughProxy(list, config.ProxyEnv(n.config.Proxy, n.nodeIP))
 	supervisor, err := supervise.Start(n.host(), n, list...)
 	if err != nil {
 		return err

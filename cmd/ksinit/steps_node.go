@@ -178,6 +178,7 @@ func (n *node) applySettings(ctx context.Context) error {
 	if len(n.config.Sysctl) > 0 {
 		errs = append(errs, writeSysctls(ctx, n.config.Sysctl))
 	}
+	errs = append(errs, writeRegistries("/", n.config.Registries))
 	for _, f := range n.config.WriteFiles {
 		err := os.MkdirAll(filepath.Dir(f.Path), 0o755)
 		if err == nil {
