@@ -12,8 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/cloudinit"
 	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/event"
 )
 
 func testNode(dir string) *node {
@@ -74,6 +76,7 @@ func TestBadFileFallsBackToTheLastGoodOne(t *testing.T) {
 	if err == nil || !slices.Equal(strings.Split(err.Error(), "\n"), want) {
 		t.Errorf("messages:\n%v", err)
 	}
+	documented(t, err)
 	c, o := config.Merge(append([]config.Part{config.Defaults()}, n.parts...)...)
 	if c.Hostname != "proven" || o["hostname"] != "last good configuration" || c.Portainer.EdgeKey.Reveal() != "geheim" {
 		t.Errorf("host name %q from %q", c.Hostname, o["hostname"])
@@ -81,6 +84,20 @@ func TestBadFileFallsBackToTheLastGoodOne(t *testing.T) {
 	n.keepConfig()
 	if p, err := config.Load(n.goodPath("data")); err != nil || *p.Hostname != "proven" {
 		t.Errorf("the good one is lost: %v %+v", err, p)
+	}
+}
+
+// documented: what the console shows of it is what the document shows.
+func documented(t *testing.T, err error) {
+	t.Helper()
+	var screen bytes.Buffer
+	n := &node{console: newConsole(&screen), log: slog.New(slog.DiscardHandler), events: event.NewLog(1)}
+	n.observe(boot.Result{Step: "config", State: boot.DegradedRun, Err: err})
+	n.console.wait()
+	_, shown, _ := strings.Cut(screen.String(), "]")
+	text, readErr := os.ReadFile("../../docs/configuration.md")
+	if readErr != nil || !strings.Contains(string(text), shown) {
+		t.Errorf("docs/configuration.md does not show\n%s\n%v", screen.String(), readErr)
 	}
 }
 

@@ -104,11 +104,6 @@ func (w *walker) portainer(n *yaml.Node, p *config.PortainerPart) {
 		key{name: "async", doc: "Edge agent in async mode. Default: false.", read: w.intoBool(&p.Async, at+".async")},
 		key{name: "image", doc: "Image of the agent. Default: KubeSolo's own.", read: w.intoText(&p.Image, at+".image", nil)},
 	)
-	// Not an error: the other half may be in another source, as the key that
-	// is only on this machine's own volume.
-	if n.Kind == yaml.MappingNode && (p.EdgeID == nil) != (p.EdgeKey == nil) {
-		w.warnf(n, "portainer has only one of edge-id and edge-key; it has no effect unless another source has the other one")
-	}
 }
 
 func (w *walker) sysctl(n *yaml.Node) map[string]string {

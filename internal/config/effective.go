@@ -25,13 +25,13 @@ const EffectiveDir = "/run/ksinit"
 // root only. Secrets are hidden in it, and so is what written files hold.
 func WriteEffective(dir string, c Config, o Origins) error {
 	return errors.Join(
-		writeJSON(filepath.Join(dir, effectiveFile), c.public()),
+		writeJSON(filepath.Join(dir, effectiveFile), c.Public()),
 		writeJSON(filepath.Join(dir, originsFile), o))
 }
 
-// public leaves the content of files away: passwords of registries are kept in
+// Public leaves the content of files away: passwords of registries are kept in
 // such.
-func (c Config) public() Config {
+func (c Config) Public() Config {
 	c.WriteFiles = slices.Clone(c.WriteFiles)
 	for i := range c.WriteFiles {
 		c.WriteFiles[i].Content = nil
