@@ -64,11 +64,13 @@ func tinySystem(t *testing.T, k kernel) string {
 func TestKsinit(t *testing.T) {
 	k := findKernel(t)
 	initrd := tinySystem(t, k)
+	volume := configVolume(t)
 	start := func(t *testing.T, arguments string) *vmtest.VM {
 		return vmtest.Run(t, vmtest.Config{
 			Kernel: k.Image, Initrd: initrd, Memory: 512,
 			Append: "console=ttyS0 panic=10 printk.devkmsg=on loglevel=4 kubesolo.nopersist " + arguments,
 			NIC:    &vmtest.NIC{Restrict: true},
+			Disks:  []vmtest.Disk{{Path: volume, Snapshot: true}},
 		})
 	}
 	t.Run("boot and ctrl-alt-delete", func(t *testing.T) {
@@ -99,6 +101,7 @@ func TestKsinit(t *testing.T) {
 				t.Errorf("the console does not name %s", want)
 			}
 		}
+		checkVolume(t, vm.EventsSoFar())
 		if err := vm.CtrlAltDelete(ctx); err != nil {
 			t.Fatal(err)
 		}
