@@ -51,10 +51,6 @@ func (n *node) readConfig(ctx context.Context) error {
 		if errors.Is(d.err, os.ErrNotExist) {
 			continue
 		}
-		if d.err != nil {
-			errs = append(errs, d.err)
-			continue
-		}
 		errs = append(errs, n.addDocument(ctx, d))
 	}
 	errs = append(errs, n.mergeConfig())
@@ -63,9 +59,16 @@ func (n *node) readConfig(ctx context.Context) error {
 
 // addDocument appends a parsed document, or the last good one in its place.
 func (n *node) addDocument(ctx context.Context, d document) error {
-	part, warnings, err := cloudinit.Parse(d.kind, d.text)
-	part.Source = d.origin
+	if d.name == "" { // a volume of which nothing could be read
+		return d.err
+	}
 	var errs []error
+	part, warnings, err := cloudinit.Parse(d.kind, d.text)
+	if d.err != nil {
+		part, warnings, err = config.Part{}, nil, d.err
+		errs = append(errs, d.err)
+	}
+	part.Source = d.origin
 	for _, w := range warnings {
 		errs = append(errs, fmt.Errorf("%s: %v", d.origin, w))
 	}

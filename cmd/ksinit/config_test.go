@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/cloudinit"
 	"kubesolo.io/os/internal/config"
@@ -81,6 +83,12 @@ func TestBadFileFallsBackToTheLastGoodOne(t *testing.T) {
 	if c.Hostname != "proven" || o["hostname"] != "last good configuration" || c.Portainer.EdgeKey.Reveal() != "geheim" {
 		t.Errorf("host name %q from %q", c.Hostname, o["hostname"])
 	}
+	// A file that the disk does not give is bad, too.
+	n = testNode(dir)
+	err = n.addDocument(t.Context(), document{name: "data", origin: "/data/cloud-init.yaml", err: unix.EIO})
+	if err == nil || !strings.Contains(err.Error(), "input/output error") || *n.parts[0].Hostname != "proven" {
+		t.Errorf("a file that cannot be read: %v, %+v", err, n.parts)
+	}
 	n.keepConfig()
 	if p, err := config.Load(n.goodPath("data")); err != nil || *p.Hostname != "proven" {
 		t.Errorf("the good one is lost: %v %+v", err, p)
@@ -143,10 +151,8 @@ func TestVolumeDocuments(t *testing.T) {
 			n.parts = []config.Part{config.Defaults()}
 			failed := ""
 			for _, d := range volumeDocuments(dir, "/dev/sr0", addresses) {
-				if d.err != nil {
-					failed += d.err.Error()
-				} else if err := n.addDocument(t.Context(), d); err != nil {
-					t.Error(err)
+				if err := n.addDocument(t.Context(), d); err != nil {
+					failed += err.Error()
 				}
 			}
 			if !strings.Contains(failed, test.fails) || (failed == "") != (test.fails == "") {

@@ -87,6 +87,9 @@ func (w *walker) hostPrefix(n *yaml.Node, at string) (netip.Prefix, bool) {
 		w.errorf(n, "%s: %s is not the address of a host", at, p)
 		return p, false
 	}
+	if what := config.InCluster(p.Addr()); what != "" {
+		w.warnf(n, "%s: %s is in the range of %s, which the cluster uses itself; the site needs another one", at, p, what)
+	}
 	return p, true
 }
 

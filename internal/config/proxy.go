@@ -67,7 +67,7 @@ func ProxyEnv(p Proxy, nodeIP netip.Addr) []string {
 	if p.HTTPS != "" {
 		env = append(env, "HTTPS_PROXY="+p.HTTPS.Reveal())
 	}
-	direct := []string{"localhost", "127.0.0.0/8", "10.42.0.0/16", "10.43.0.0/16", ".svc", ".cluster.local"}
+	direct := []string{"localhost", "127.0.0.0/8", podRange, serviceRange, ".svc", ".cluster.local"}
 	if nodeIP.IsValid() {
 		direct = append(direct, nodeIP.String())
 	}

@@ -15,6 +15,22 @@ const (
 	MaxMTU = 65535
 )
 
+// The ranges inside of the cluster; they are constants of KubeSolo.
+const (
+	podRange     = "10.42.0.0/16"
+	serviceRange = "10.43.0.0/16"
+)
+
+// InCluster says what of the cluster may have the same address, "" if nothing.
+func InCluster(a netip.Addr) string {
+	for what, r := range map[string]string{"pods": podRange, "services": serviceRange} {
+		if netip.MustParsePrefix(r).Contains(a) {
+			return what + " (" + r + ")"
+		}
+	}
+	return ""
+}
+
 // Validate returns every error of the effective configuration, joined, each
 // with the origin of the value.
 func Validate(c Config, o Origins) error {
