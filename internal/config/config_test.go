@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -217,6 +218,28 @@ func FuzzParseIP(f *testing.F) {
 		}
 		if host != "" && config.ValidHostname(host) != nil {
 			t.Errorf("%q: host %q", s, host)
+		}
+	})
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(`{"part":{"source":"x","hostname":"h"},"edge-key":"k","extra-env":{"A":"b"},"http-proxy":"http://p"}`))
+	f.Add([]byte(`{"part":{"network":{"links":[{"id":"a","addresses":["192.0.2.1/24"],"bond":{"ports":null,"mode":""}}]}}}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "good.json")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := config.Load(path)
+		if err != nil {
+			return
+		}
+		// Whatever a damaged file holds, it can be merged, judged and kept.
+		c, o := config.Merge(config.Defaults(), p)
+		_ = config.Validate(c, o)
+		if err := config.Save(path, p); err != nil {
+			t.Errorf("loaded, but not to be saved: %v", err)
 		}
 	})
 }

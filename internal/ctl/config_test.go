@@ -111,7 +111,8 @@ func TestShowOnNodeIsShowOfFiles(t *testing.T) {
 		"site.yaml": "#cloud-config\nhostname: a\nntp: {enabled: true}\nproxy: {http: \"http://u:geheim@p.example:1\"}\n" +
 			"kubesolo: {extra-env: {TOKEN: geheim}}\nsysctl: {vm.swappiness: 1}\n" +
 			"write_files: [{path: /run/x, content: geheim, permissions: 0600}]\nportainer: {edge-id: \"\\e[2J\", edge-key: geheim}\n",
-		"box.yaml": "#cloud-config\nhostname: b\nnetwork: {version: 2, ethernets: {eth0: {addresses: [192.0.2.1/24]}}}\n",
+		"box.yaml": "#cloud-config\nhostname: b\nnetwork: {version: 2, ethernets: {eth0: {addresses: [192.0.2.1/24], gateway4: 192.0.2.254,\n" +
+			"  routes: [{to: 198.51.100.0/24, via: 203.0.113.1, on-link: true, metric: 5}]}}}\n",
 	}
 	write(t, files)
 	all := []config.Part{config.Defaults()}
@@ -146,7 +147,8 @@ func TestShowOnNodeIsShowOfFiles(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"NAME": "VALUE ORIGIN", "hostname": "b box.yaml", "network.eth0.addresses": "192.0.2.1/24 box.yaml", "ntp.disabled": "- site.yaml",
-		"proxy.http": "http://(hidden)@p.example:1 site.yaml", "kubesolo.extra-env.TOKEN": "(hidden) site.yaml", "kubesolo.runtime": "external defaults",
+		"network.eth0.routes": "default via 192.0.2.254, 198.51.100.0/24 via 203.0.113.1 metric 5 onlink box.yaml",
+		"proxy.http":          "http://(hidden)@p.example:1 site.yaml", "kubesolo.extra-env.TOKEN": "(hidden) site.yaml", "kubesolo.runtime": "external defaults",
 		"write-files./run/x": "mode 0600 site.yaml", "sysctl.vm.swappiness": "1 site.yaml", "kubesolo.debug": "false -",
 	} {
 		if got[name] != want {

@@ -125,6 +125,9 @@ func text(v any) string {
 		}
 		return strings.Join(parts, ", ")
 	case map[string]any:
+		if dst, ok := v["dst"].(string); ok {
+			return route(dst, v)
+		}
 		var parts []string
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			parts = append(parts, name+"="+text(v[name]))
@@ -132,6 +135,22 @@ func text(v any) string {
 		return strings.Join(parts, " ")
 	}
 	return fmt.Sprint(v)
+}
+
+// route gives a route in the words of iproute2.
+func route(dst string, fields map[string]any) string {
+	if dst == "0.0.0.0/0" || dst == "::/0" {
+		dst = "default"
+	}
+	for _, name := range []string{"via", "metric"} {
+		if v := fields[name]; v != nil {
+			dst += fmt.Sprintf(" %s %v", name, v)
+		}
+	}
+	if fields["on-link"] == true {
+		dst += " onlink"
+	}
+	return dst
 }
 
 // oneLine cuts what is longer than a line of a table should be; -o json has it
