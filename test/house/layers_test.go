@@ -24,7 +24,7 @@ func layer(path string) int {
 		return 0
 	case "mount", "kmod", "blockdev", "datafs", "netcfg", "supervise":
 		return 1
-	case "config", "cloudinit", "health", "preload", "kubeapi":
+	case "config", "cloudinit", "ctl", "health", "preload", "kubeapi":
 		return 2
 	}
 	return -1
