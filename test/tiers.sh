@@ -53,7 +53,7 @@ unit() {
 	done
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"
-	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event \
+	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
 		./internal/klog ./internal/atomicfile ./internal/vmtest ./internal/vmrun
 }
 
