@@ -16,6 +16,7 @@ const networkWait = 30 * time.Second
 // startNetwork configures the network from now on and waits for an address.
 func (n *node) startNetwork(ctx context.Context) error {
 	last := ""
+	tellServers := leaseServers(ntpFile)
 	m, err := manager.New(manager.Options{
 		Config: n.config.Network, Hostname: n.config.Hostname, NodeIP: n.config.KubeSolo.NodeIP,
 		NodeIPPath: "/var/lib/network/node-ip", LeaseDir: "/var/lib/network/leases",
@@ -25,6 +26,9 @@ func (n *node) startNetwork(ctx context.Context) error {
 			if text := s.String(); text != last {
 				n.log.Info("network", "status", text)
 				last = text
+			}
+			if err := tellServers(s.NTP); err != nil {
+				n.log.Warn("time servers of the lease are not used", "err", err)
 			}
 		},
 	})

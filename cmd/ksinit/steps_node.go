@@ -85,7 +85,8 @@ func (n *node) raiseClock(ctx context.Context) error {
 	if t, err := readTime(filepath.Join(stateDir, timeFile)); err == nil && t.After(floor) {
 		floor, source = t, "last time of the boot before"
 	}
-	n.background("clock", n.rememberTime)
+	// After the clock is set: what is remembered must not be 1970.
+	defer n.background("clock", n.rememberTime)
 	if source == "" {
 		boot.Note(ctx, "%s", now.UTC().Format(time.RFC3339))
 		return nil
@@ -109,15 +110,6 @@ func readTime(path string) (time.Time, error) {
 		return time.Unix(seconds, 0), nil
 	}
 	return time.Parse(time.RFC3339, text)
-}
-
-// rememberTime writes the time down every hour: often enough for a floor,
-// seldom enough for a memory card.
-func (n *node) rememberTime() {
-	for {
-		n.saveTime()
-		time.Sleep(time.Hour)
-	}
 }
 
 func (n *node) saveTime() {

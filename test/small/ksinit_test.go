@@ -53,6 +53,7 @@ func tinySystem(t *testing.T, k kernel) string {
 		}
 	}
 	writeFile(t, filepath.Join(root, "etc/kubesolo-os/modules"), []byte("dummy\nno-such-module # named, and the boot goes on\n"), 0o644)
+	writeFile(t, filepath.Join(root, "etc/kubesolo-os/build-time"), []byte("1767225600\n"), 0o644) // 2026-01-01
 	writeFile(t, filepath.Join(root, "etc/kubesolo-os/sysctl"), []byte("kernel.panic = 10\n"), 0o644)
 	run(t, root, "mksquashfs", root, filepath.Join(stage, "root.squashfs"), "-quiet", "-no-progress", "-all-root", "-comp", "gzip")
 	initrd := filepath.Join(t.TempDir(), "initrd")
@@ -71,6 +72,8 @@ func TestKsinit(t *testing.T) {
 			Append: "console=ttyS0 panic=10 printk.devkmsg=on loglevel=4 kubesolo.nopersist " + arguments,
 			NIC:    &vmtest.NIC{Restrict: true},
 			Disks:  []vmtest.Disk{{Path: volume, Snapshot: true}},
+			// As many a board shows after its battery died.
+			Extra: []string{"-rtc", "base=2011-01-01T00:00:00"},
 		})
 	}
 	t.Run("boot and ctrl-alt-delete", func(t *testing.T) {
@@ -79,6 +82,8 @@ func TestKsinit(t *testing.T) {
 		defer cancel()
 		for _, want := range []event.Event{
 			{Type: event.Step, Name: "network", State: "ok"},
+			{Type: event.Step, Name: "clock", State: "degraded", Message: "it showed 2011-01-01 00:00:"},
+			{Type: event.Step, Name: "clock", State: "degraded", Message: "now 2026-01-01 00:00:00 (build time"},
 			{Type: event.Step, Name: "modules", State: "degraded"},
 			{Type: event.Step, Name: "services", State: "degraded"},
 		} {
@@ -88,7 +93,7 @@ func TestKsinit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.State != want.State {
+			if e.State != want.State || !strings.Contains(e.Message, want.Message) {
 				t.Errorf("%s is %s: %s", e.Name, e.State, e.Message)
 			}
 		}

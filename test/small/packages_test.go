@@ -3,6 +3,8 @@ package small
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"kubesolo.io/os/internal/ntptest"
 	"kubesolo.io/os/internal/vmtest"
 )
 
@@ -42,10 +45,16 @@ func TestPackages(t *testing.T) {
 	initrd := filepath.Join(dir, "initrd")
 	pack(t, stage, initrd)
 
+	// A machine without a battery for its clock, and a server that knows the
+	// time: 10.0.2.2 is this host's loopback.
+	_, port, err := net.SplitHostPort(ntptest.Start(t, true).Address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	vm := vmtest.Run(t, vmtest.Config{
-		Kernel: k.Image, Initrd: initrd, Append: "console=ttyS0 panic=10 quiet",
-		Memory: 1024, Ports: []string{"io.kubesolo.test"},
-		NIC: &vmtest.NIC{Restrict: true},
+		Kernel: k.Image, Initrd: initrd, Memory: 1024, Ports: []string{"io.kubesolo.test"},
+		Append: fmt.Sprintf("console=ttyS0 panic=10 quiet ntptest.server=10.0.2.2:%s ntptest.time=%d", port, time.Now().Unix()),
+		NIC:    &vmtest.NIC{}, Extra: []string{"-rtc", "base=1970-01-01T00:00:00"},
 		Disks: []vmtest.Disk{
 			{Path: sparse(t, filepath.Join(dir, "a.img"), 2<<30), Serial: "scratch-a"},
 			{Path: sparse(t, filepath.Join(dir, "b.img"), 256<<20), Serial: "scratch-b"},
