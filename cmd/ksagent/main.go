@@ -1,6 +1,6 @@
 // Command ksagent looks after a running node: it puts the container images of
-// the system into containerd, watches the node's health and tells of it, and
-// hands the admin kubeconfig to the hypervisor.
+// the system into containerd, watches the node's health and tells of it, keeps
+// the clock right, and hands the admin kubeconfig to the hypervisor.
 //
 // It owns the wiring of the packages that do this, and its command line. It is
 // started by ksinit as a service, and again at shutdown to stop the pods. It
@@ -36,7 +36,7 @@ const usage = `ksagent looks after a running KubeSolo OS node.
 Usage: ksagent COMMAND [FLAGS]
 
 Commands:
-  run         preload images, watch health, publish the kubeconfig (the service)
+  run         preload images, watch health, keep time, publish the kubeconfig (the service)
   preload     import the system's container images once, and say what was done
   health      print what works and what does not; exit status 1 if not ready
   stop-pods   stop all containers, then all pod sandboxes

@@ -14,6 +14,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 
 	"kubesolo.io/os/internal/atomicfile"
+	"kubesolo.io/os/internal/clocksync"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/health"
 	"kubesolo.io/os/internal/kubeapi"
@@ -48,6 +49,7 @@ func (a *agent) run(ctx context.Context) error {
 	})
 	port := newPublisher(a.log, a.virtioSysfs, a.devfs)
 	wg.Go(func() { port.run(ctx) })
+	wg.Go(func() { a.keepTime(ctx) })
 
 	_, err = os.Stat(readyMark)
 	observer := a.observer(client)
@@ -69,6 +71,19 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	monitor.Run(ctx)
 	return nil
+}
+
+// keepTime keeps the clock right. An image that does not say when it was built
+// has no floor, which is no reason to be without time.
+func (a *agent) keepTime(ctx context.Context) {
+	floor, err := clocksync.ReadFloor(clocksync.FloorFile)
+	if err != nil {
+		a.log.Warn("any time is believed", "err", err)
+	}
+	clocksync.Run(ctx, clocksync.Options{
+		ConfigFile: clocksync.ConfigFile, LeaseFile: clocksync.LeaseFile, Floor: floor,
+		Clock: clocksync.Kernel{RTC: "/dev/rtc0"}, Sink: eventSink{a}, Log: a.log,
+	})
 }
 
 func (a *agent) observer(client *containerd.Client) *health.Observer {

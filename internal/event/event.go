@@ -22,7 +22,7 @@ import (
 const (
 	Step     = "step"     // one boot step: started, then ok, degraded, failed or skipped
 	Service  = "service"  // one service: starting running ready exited backoff failed stopped
-	Health   = "health"   // api, node, coredns or images: ok, waiting or bad
+	Health   = "health"   // api, node, coredns, images or clock: ok, waiting or bad
 	Ready    = "ready"    // once per boot; the message is the version
 	Update   = "update"   // the states of an update
 	Shutdown = "shutdown" // started, one per phase, done

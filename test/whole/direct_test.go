@@ -19,8 +19,8 @@ func regexpMatch(t *testing.T, re, text string) bool {
 	return regexp.MustCompile(re).MatchString(text)
 }
 
-// TestNoNetwork boots without a network device, with a disk that is not ours
-// and a kernel argument that is not known: all three together must not keep
+// TestNoNetwork boots without a network device, in 1970, with a disk that is
+// not ours and a kernel argument that is not known: all together must not keep
 // the node from Ready, and the disk must stay as it is.
 func TestNoNetwork(t *testing.T) {
 	kernel := artefact(t, "vmlinuz")
@@ -30,8 +30,9 @@ func TestNoNetwork(t *testing.T) {
 	n := boot(t, vmtest.Config{
 		Name: "no-network", Kernel: kernel, Initrd: artefact(t, "kubesolo-os.gz"),
 		Append: arguments + " kubesolo.hostnam=x", Memory: 3072,
-		Disks: []vmtest.Disk{{Path: foreign}},
+		Disks: []vmtest.Disk{{Path: foreign}}, Extra: rtc("1970-01-01"),
 	})
+	n.testClock(t, "it showed 1970-01-01")
 	said := n.Transcript()
 	if !regexpMatch(t, `kubesolo\.hostnam\b.*kubesolo\.hostname`, said) {
 		t.Error("no line names the unknown argument and the nearest known one")

@@ -12,7 +12,8 @@ import (
 )
 
 // TestISO boots the ISO twice on one data disk: first by BIOS on an empty disk,
-// with all checks of a running node, then by UEFI.
+// with all checks of a running node, then by UEFI and with a clock that fell
+// back to 2011.
 func TestISO(t *testing.T) {
 	config := vmtest.Config{
 		Name: "iso-bios", ISO: artefact(t, "kubesolo-os-amd64.iso"),
@@ -39,7 +40,7 @@ func TestISO(t *testing.T) {
 		return // the second boot would only repeat the first one's failure
 	}
 	t.Run("second boot, UEFI", func(t *testing.T) {
-		config.Name, config.UEFI = "iso-uefi", true
+		config.Name, config.UEFI, config.Extra = "iso-uefi", true, rtc("2011-01-01")
 		booted := time.Now()
 		n := boot(t, config)
 		var m struct{ Data map[string]string }
@@ -59,9 +60,9 @@ func TestISO(t *testing.T) {
 			}
 			return nil
 		})
-		if err := n.nodeReady(t.Context(), booted); err != nil {
-			t.Error(err)
-		}
+		// Its clock starts where the first boot's ended, some seconds ago.
+		n.eventually(t, podLimit, "a lease of this boot", func(ctx context.Context) error { return n.nodeReady(ctx, booted) })
+		n.testClock(t, "(last time of the boot before)")
 		n.shutDown(t)
 		mustBeClean(t, config.Disks[0].Path)
 	})
