@@ -43,6 +43,10 @@ func Query(ctx context.Context, server netip.AddrPort, pivot time.Time) (Sample,
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	s, err := exchange(conn, pivot)
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // our own address and port help nobody
+	}
 	if ctx.Err() != nil {
 		err = ctx.Err() // and not that the socket is closed
 	}

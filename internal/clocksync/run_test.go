@@ -195,7 +195,8 @@ func TestNoNetworkThenLease(t *testing.T) {
 	w := &world{error: -time.Hour, servers: map[string]func() (Sample, error){"192.0.2.7:123": right}}
 	simulate(t, w, `{}`, time.Time{}, func() {
 		w.pass(6 * time.Hour)
-		w.expectEvents(t, "health clock waiting no time server answers")
+		w.expectEvents(t, "health clock waiting no time server answers: time server 0.pool.ntp.org: context deadline exceeded; "+
+			"time server 1.pool.ntp.org: context deadline exceeded; and 2 others (default pool)")
 		if len(w.steps)+w.slews > 0 {
 			t.Error("the clock was set")
 		}

@@ -15,6 +15,8 @@ import (
 const (
 	// lookupLimit bounds the question for a server's address.
 	lookupLimit = 10 * time.Second
+	// shownErrors: without a network the four names of the pool fail alike.
+	shownErrors = 2
 	// rateMin and rateMax bound the back-off after the kiss code RATE, which
 	// doubles with each; denied is how long DENY and RSTR are obeyed: whoever
 	// said it by mistake can take it back.
@@ -75,6 +77,9 @@ func (p *pool) round(ctx context.Context, names []string, pivot time.Time) ([]Me
 		}
 	}
 	if len(all) == 0 {
+		if more := len(errs) - shownErrors; more > 0 {
+			errs = append(errs[:shownErrors], fmt.Sprintf("and %d others", more))
+		}
 		return nil, fmt.Errorf("%w: %s", errNoAnswer, strings.Join(errs, "; "))
 	}
 	return all, nil
