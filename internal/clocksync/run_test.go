@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,6 +238,47 @@ func TestOutlierAndDisagreement(t *testing.T) {
 	})
 	if len(w.steps) > 0 || w.error != 0 {
 		t.Errorf("the clock was stepped by %v", w.steps)
+	}
+}
+
+// Three names of one machine are one vote.
+func TestNamesOfOneServer(t *testing.T) {
+	w := &world{servers: map[string]func() (Sample, error){
+		"192.0.2.1:123": right, "192.0.2.2:123": right, "192.0.2.3:123": wrong(time.Hour),
+	}, names: map[string][]string{"a.example": {"192.0.2.3"}, "b.example": {"::ffff:192.0.2.3"}}}
+	simulate(t, w, `{"servers":["192.0.2.1","192.0.2.2","192.0.2.3","a.example","b.example"]}`, time.Time{}, func() {
+		w.pass(time.Minute)
+		w.expectEvents(t, "ok 192.0.2.1 and another one (configuration)")
+	})
+	if w.error != 0 {
+		t.Errorf("the clock is wrong by %v", w.error)
+	}
+}
+
+// A server that answers every fourth time only is enough to stay right, and
+// machines that start together do not ask together for ever.
+func TestSeldomAnswers(t *testing.T) {
+	asked := 0
+	var gaps []time.Duration
+	last := time.Time{}
+	w := &world{servers: map[string]func() (Sample, error){"192.0.2.1:123": func() (Sample, error) {
+		if since := time.Since(last); since > time.Second<<minPoll {
+			if asked++; !last.IsZero() {
+				gaps = append(gaps, since)
+			}
+		}
+		last = time.Now()
+		if asked%4 != 1 {
+			return Sample{}, errors.New("busy")
+		}
+		return right()
+	}}}
+	simulate(t, w, `{"servers":["192.0.2.1"]}`, time.Time{}, func() {
+		w.pass(time.Hour)
+		w.expectEvents(t, "ok 192.0.2.1")
+	})
+	if len(gaps) < 20 || slices.Min(gaps) == slices.Max(gaps) {
+		t.Errorf("pauses between polls: %v", gaps)
 	}
 }
 
