@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -12,7 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/clocksync"
+	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/nstest"
+	"kubesolo.io/os/internal/reap"
+	"kubesolo.io/os/internal/supervise"
 )
 
 // What ksinit writes is what ksagent reads, and it is written on change only.
@@ -46,7 +50,8 @@ func TestLeaseServers(t *testing.T) {
 	}
 }
 
-// TestVMClockIsSet: a step is remembered at once. It sets the clock of the VM.
+// TestVMClockIsSet: a step is remembered at once, and a long one starts kubesolo
+// again, and nothing else. It sets the clock of the VM.
 func TestVMClockIsSet(t *testing.T) {
 	nstest.Require(t, nstest.VM)
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
@@ -59,7 +64,33 @@ func TestVMClockIsSet(t *testing.T) {
 	if by, err := watch.wait(10 * time.Millisecond); err != nil || by.Abs() > time.Second {
 		t.Errorf("nothing happened, and it says %v, %v", by, err)
 	}
-	n := &node{log: slog.New(slog.DiscardHandler)}
+	n := &node{log: slog.New(slog.DiscardHandler), exits: map[string]string{}, events: event.NewLog(64), console: newConsole(io.Discard)}
+	reaper := reap.New()
+	t.Cleanup(reaper.Close)
+	var list []supervise.Service
+	for _, name := range []string{"containerd", "kubesolo"} {
+		list = append(list, supervise.Service{
+			Name: name, Argv: []string{"/bin/busybox", "sleep", "1000"},
+			Restart: supervise.RestartPolicy{Min: time.Millisecond, Max: time.Second},
+		})
+	}
+	n.supervisor, err = supervise.Start(supervise.Host{Reaper: reaper, LogDir: t.TempDir(), Log: n.log}, n, list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := func(containerd, kubesolo int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			st := n.supervisor.Status()
+			if st[0].Starts == containerd && st[1].Starts == kubesolo && st[1].Pid > 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v, want %d and %d starts", st, containerd, kubesolo)
+			}
+		}
+	}
+	started(1, 1)
 	go n.rememberTime()
 	kept := filepath.Join(stateDir, timeFile)
 	remembered := func(after time.Time) {
@@ -75,7 +106,7 @@ func TestVMClockIsSet(t *testing.T) {
 		}
 	}
 	remembered(time.Now().Add(-time.Minute).Truncate(time.Second))
-	for _, by := range []time.Duration{40 * 24 * time.Hour, -40 * 24 * time.Hour} {
+	for i, by := range []time.Duration{40 * 24 * time.Hour, -20 * 24 * time.Hour} {
 		ts := unix.NsecToTimespec(time.Now().Add(by).UnixNano())
 		after := time.Unix(ts.Unix()).Truncate(time.Second)
 		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
@@ -85,5 +116,13 @@ func TestVMClockIsSet(t *testing.T) {
 		if got, err := watch.wait(time.Hour); err != nil || (got-by).Abs() > time.Second {
 			t.Errorf("the clock was set by %v, and it says %v, %v", by, got, err)
 		}
+		if i == 0 {
+			started(1, 2)
+		}
+	}
+	// The second one is short: kubesolo must stay. It would be gone at once.
+	for range 20 {
+		started(1, 2)
+		time.Sleep(10 * time.Millisecond)
 	}
 }
