@@ -17,11 +17,17 @@ import (
 // ntpFile hands the time servers of the DHCP lease to ksagent.
 const ntpFile = "/run/ksinit/ntp.json"
 
-// longStep is when a step of the clock makes kubesolo start again: it signs its
-// certificates at its start, for a year, and renews those that end within 90
-// days. A machine without a battery whose image is older than a year would
-// else be left with certificates that ended long ago.
-const longStep = 30 * 24 * time.Hour
+// Steps of the clock that make kubesolo start again.
+const (
+	// longStep: it signs its certificates at its start, for a year, and renews
+	// those that end within 90 days. A machine without a battery whose image is
+	// older than a year would else be left with certificates that ended long ago.
+	longStep = 30 * 24 * time.Hour
+	// backStep: its controllers believe a node's lease only when it is renewed
+	// at a later time than before, and call the node lost after 50 s. An hour
+	// back would be an hour of a node that is Ready on and off.
+	backStep = -30 * time.Second
+)
 
 // clockWatch notices that somebody set the clock.
 type clockWatch struct {
@@ -83,7 +89,7 @@ func (n *node) rememberTime() {
 			n.log.Debug("clock", "err", err)
 			time.Sleep(time.Hour)
 		}
-		if by.Abs() > longStep {
+		if by > longStep || by < backStep {
 			n.restartKubeSolo(by)
 		}
 	}
@@ -97,7 +103,7 @@ func (n *node) restartKubeSolo(by time.Duration) {
 	}
 	for _, st := range s.Status() {
 		if st.Name == "kubesolo" && st.Pid > 0 {
-			n.log.Warn("kubesolo starts again for certificates of the right time", "days", int(by.Hours()/24))
+			n.log.Warn("the clock was set: kubesolo starts again", "by", by.Round(time.Second))
 			if err := unix.Kill(st.Pid, unix.SIGTERM); err != nil {
 				n.log.Error("kubesolo not started again", "err", err)
 			}

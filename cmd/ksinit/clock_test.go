@@ -106,23 +106,24 @@ func TestVMClockIsSet(t *testing.T) {
 		}
 	}
 	remembered(time.Now().Add(-time.Minute).Truncate(time.Second))
-	for i, by := range []time.Duration{40 * 24 * time.Hour, -20 * 24 * time.Hour} {
-		ts := unix.NsecToTimespec(time.Now().Add(by).UnixNano())
+	for _, step := range []struct {
+		by     time.Duration
+		starts int // of kubesolo, then
+	}{{40 * 24 * time.Hour, 2}, {-31 * time.Second, 3}, {20 * 24 * time.Hour, 3}, {-20 * time.Second, 3}} {
+		ts := unix.NsecToTimespec(time.Now().Add(step.by).UnixNano())
 		after := time.Unix(ts.Unix()).Truncate(time.Second)
 		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
 			t.Fatal(err)
 		}
 		remembered(after)
-		if got, err := watch.wait(time.Hour); err != nil || (got-by).Abs() > time.Second {
-			t.Errorf("the clock was set by %v, and it says %v, %v", by, got, err)
+		if got, err := watch.wait(time.Hour); err != nil || (got-step.by).Abs() > time.Second {
+			t.Errorf("the clock was set by %v, and it says %v, %v", step.by, got, err)
 		}
-		if i == 0 {
-			started(1, 2)
-		}
+		started(1, step.starts)
 	}
-	// The second one is short: kubesolo must stay. It would be gone at once.
+	// After the short steps kubesolo must stay. It would be gone at once.
 	for range 20 {
-		started(1, 2)
+		started(1, 3)
 		time.Sleep(10 * time.Millisecond)
 	}
 }
