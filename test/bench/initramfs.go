@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"kubesolo.io/os/internal/vmtest"
 )
 
 // Files in the bench's own directory.
@@ -18,9 +20,7 @@ const (
 )
 
 // initramfs writes the two initramfs that the image's is measured against: the
-// same with the shell baseline as /init, and one of 1 MB. The kernel unpacks
-// archives that follow each other into one root, a later /init over an earlier
-// one, so the baseline is the image's own file and a little more.
+// same with the shell baseline as /init, and one of 1 MB.
 func (b *bench) initramfs() error {
 	ksinit, err := os.Stat(filepath.Join(b.build, "bin", "ksinit"))
 	if err != nil {
@@ -41,18 +41,13 @@ func (b *bench) initramfs() error {
 		}
 		records = append(records, cpio.StaticFile(to, string(text), 0o755))
 	}
-	ours, err := os.ReadFile(filepath.Join(b.build, "kubesolo-os.gz"))
-	if err != nil {
-		return err
-	}
-	// A stored archive is only found at a multiple of four bytes.
-	ours = append(ours, make([]byte, (4-len(ours)%4)%4)...)
-	if err := writeArchive(filepath.Join(b.dir, baselineInitrd), ours, records); err != nil {
+	ours := filepath.Join(b.build, "kubesolo-os.gz")
+	if err := vmtest.WriteInitramfs(filepath.Join(b.dir, baselineInitrd), ours, records); err != nil {
 		return err
 	}
 	filler := make([]byte, 1<<20)
 	_, _ = rand.Read(filler) // never fails
-	return writeArchive(filepath.Join(b.dir, tinyInitrd), nil, []cpio.Record{
+	return vmtest.WriteInitramfs(filepath.Join(b.dir, tinyInitrd), "", []cpio.Record{
 		cpio.StaticFile("init", string(filler), 0o755), // the kernel's word "Run /init" is all that is wanted
 	})
 }
@@ -66,21 +61,4 @@ func (b *bench) busybox() (string, error) {
 		return "", fmt.Errorf("unsquashfs (Debian package squashfs-tools): %w: %s", err, errText.String())
 	}
 	return out.String(), nil
-}
-
-// writeArchive writes what comes first, and then the records as an archive.
-func writeArchive(path string, first []byte, records []cpio.Record) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(first); err != nil {
-		return err
-	}
-	w := cpio.Newc.Writer(f)
-	if err := cpio.WriteRecords(w, records); err != nil {
-		return err
-	}
-	return cpio.WriteTrailer(w)
 }

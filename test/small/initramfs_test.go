@@ -12,6 +12,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"kubesolo.io/os/internal/datafs"
+	"kubesolo.io/os/internal/vmtest"
 )
 
 func copyFile(t *testing.T, from, to string, mode fs.FileMode) {
@@ -37,18 +38,13 @@ func writeFile(t *testing.T, path string, content []byte, mode fs.FileMode) {
 // needs before it has mounted anything, as an initramfs.
 func pack(t *testing.T, dir, file string) {
 	t.Helper()
-	out, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
 	records := []cpio.Record{
 		cpio.Directory("dev", 0o755),
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.CharDev("dev/null", 0o666, 1, 3),
 	}
 	recorder := cpio.NewRecorder()
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}
@@ -66,11 +62,7 @@ func pack(t *testing.T, dir, file string) {
 		t.Fatal(err)
 	}
 	cpio.MakeAllReproducible(records)
-	w := cpio.Newc.Writer(out)
-	if err := cpio.WriteRecords(w, records); err != nil {
-		t.Fatal(err)
-	}
-	if err := cpio.WriteTrailer(w); err != nil {
+	if err := vmtest.WriteInitramfs(file, "", records); err != nil {
 		t.Fatal(err)
 	}
 }

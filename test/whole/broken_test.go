@@ -29,9 +29,8 @@ import (
 	"kubesolo.io/os/internal/vmtest"
 )
 
-// brokenImage is the real initramfs with a root that change has been at. The
-// kernel unpacks archives that follow each other into one root, a later
-// /root.squashfs over an earlier one.
+// brokenImage is the real initramfs with a root that change has been at, a
+// second /root.squashfs over the first.
 func brokenImage(t *testing.T, change func(root string)) string {
 	t.Helper()
 	image := artefact(t, "kubesolo-os.gz")
@@ -46,25 +45,7 @@ func brokenImage(t *testing.T, change func(root string)) string {
 		t.Fatal(err)
 	}
 	record.Name = "root.squashfs"
-	command(t, "cp", image, initrd)
-	f, err := os.OpenFile(initrd, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A stored archive is only found at a multiple of four bytes.
-	if _, err := f.Write(make([]byte, (4-size%4)%4)); err != nil {
-		t.Fatal(err)
-	}
-	w := cpio.Newc.Writer(f)
-	if err := cpio.WriteRecords(w, []cpio.Record{record}); err != nil {
-		t.Fatal(err)
-	}
-	if err := cpio.WriteTrailer(w); err != nil {
+	if err := vmtest.WriteInitramfs(initrd, image, []cpio.Record{record}); err != nil {
 		t.Fatal(err)
 	}
 	return initrd
