@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // TB is the part of testing.TB that Run needs. Package testing itself stays
@@ -48,6 +49,36 @@ func Run(t TB, c Config) *VM {
 		t.Logf("transcript of %s: %s\n%s", c.Name, path, v.console.tail(30))
 	})
 	return v
+}
+
+// ShellPrompt matches the end of busybox's prompt, which asks the terminal
+// where its cursor is.
+const ShellPrompt = `# (\x1b\[6n)?$`
+
+// MustAnswer types a command at the shell's prompt and waits for its answer, a
+// regular expression, as a line of its own: the echo of the command does not
+// count.
+func MustAnswer(t TB, v *VM, command, answer string, limit time.Duration) {
+	t.Helper()
+	if _, err := v.Expect(ShellPrompt, limit); err != nil {
+		t.Fatalf("%v", err)
+	}
+	if err := v.Type(command + "\n"); err != nil {
+		t.Fatalf("%v", err)
+	}
+	if _, err := v.Expect(`(?m)^`+answer+`\r?$`, limit); err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// MustEnd waits for a machine that ends by itself, for that reason.
+func MustEnd(t TB, v *VM, reason string, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if exit, err := v.Wait(ctx); err != nil || exit.Reason != reason || exit.Err != nil {
+		t.Fatalf("ended by %+v, %v; want %s", exit, err, reason)
+	}
 }
 
 func (v *VM) saveTranscript() (string, error) {

@@ -2,7 +2,6 @@ package small
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,7 +109,7 @@ func TestKsinit(t *testing.T) {
 		if err := vm.CtrlAltDelete(ctx); err != nil {
 			t.Fatal(err)
 		}
-		expectExit(t, vm, "guest-reset")
+		vmtest.MustEnd(t, vm, "guest-reset", stepLimit)
 		events := vm.EventsSoFar()
 		if last := events[len(events)-1]; last.Type != event.Shutdown || last.State != "done" {
 			t.Errorf("the last event is %+v", last)
@@ -119,37 +118,14 @@ func TestKsinit(t *testing.T) {
 	for command, reason := range map[string]string{"poweroff": "guest-shutdown", "reboot": "guest-reset"} {
 		t.Run("shell and "+command, func(t *testing.T) {
 			vm := start(t, "kubesolo.shell")
-			typeLine(t, vm, "echo shell-$((40+2))", "shell-42")
-			typeLine(t, vm, "touch /probe; echo wrote=$?", "wrote=1")
-			typeLine(t, vm, "i=0; while [ $i -lt 300 ]; do kill -HUP 1; kill -KILL 1; kill -STOP 1; i=$((i+1)); done; echo sent-$i", "sent-300")
-			typeLine(t, vm, "echo still-$((1+1))", "still-2")
+			vmtest.MustAnswer(t, vm, "echo shell-$((40+2))", "shell-42", stepLimit)
+			vmtest.MustAnswer(t, vm, "touch /probe; echo wrote=$?", "wrote=1", stepLimit)
+			vmtest.MustAnswer(t, vm, "i=0; while [ $i -lt 300 ]; do kill -HUP 1; kill -KILL 1; kill -STOP 1; i=$((i+1)); done; echo sent-$i", "sent-300", stepLimit)
+			vmtest.MustAnswer(t, vm, "echo still-$((1+1))", "still-2", stepLimit)
 			if err := vm.Type("/sbin/" + command + "\n"); err != nil {
 				t.Fatal(err)
 			}
-			expectExit(t, vm, reason)
+			vmtest.MustEnd(t, vm, reason, stepLimit)
 		})
-	}
-}
-
-// typeLine types a command at the shell's prompt and waits for an answer.
-func typeLine(t *testing.T, vm *vmtest.VM, command, answer string) {
-	t.Helper()
-	if _, err := vm.Expect(`# (\x1b\[6n)?$`, stepLimit); err != nil {
-		t.Fatal(err)
-	}
-	if err := vm.Type(command + "\n"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := vm.Expect(fmt.Sprintf(`(?m)^%s\r?$`, answer), stepLimit); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func expectExit(t *testing.T, vm *vmtest.VM, reason string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
-	defer cancel()
-	if exit, err := vm.Wait(ctx); err != nil || exit.Reason != reason || exit.Err != nil {
-		t.Fatalf("ended by %+v, %v; want %s", exit, err, reason)
 	}
 }

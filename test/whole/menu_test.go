@@ -5,7 +5,6 @@
 package whole
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,16 +55,6 @@ func choose(t *testing.T, vm *vmtest.VM, entries ...string) {
 	expect(t, vm, "Loading KubeSolo OS")
 }
 
-// atPrompt types a command at the shell's prompt and waits for its answer as a
-// line of its own: the echo of the command does not count.
-func atPrompt(t *testing.T, vm *vmtest.VM, command, answer string) {
-	t.Helper()
-	// Busybox asks the terminal where its cursor is.
-	expect(t, vm, `# (\x1b\[6n)?$`)
-	typeKeys(t, vm, command+"\n")
-	expect(t, vm, `(?m)^`+answer+`\r?$`)
-}
-
 // TestISOMenu chooses each entry of the ISO's menu, and boots only until the
 // lines are there that tell it from the normal one.
 func TestISOMenu(t *testing.T) {
@@ -89,14 +78,14 @@ func TestISOMenu(t *testing.T) {
 		vm := vmtest.Run(t, config)
 		choose(t, vm, normal, debug, shell)
 		expect(t, vm, `shell on .*ttyS0; leave with poweroff or reboot`)
-		atPrompt(t, vm, "echo $((40+2))", "42")
-		atPrompt(t, vm, "cat /proc/1/comm", "init")
-		atPrompt(t, vm, "readlink /proc/1/exe", "/sbin/init")
-		atPrompt(t, vm, "pidof containerd kubesolo ksagent; echo services=$?", "services=1")
-		expect(t, vm, `# (\x1b\[6n)?$`)
+		vmtest.MustAnswer(t, vm, "echo $((40+2))", "42", menuLimit)
+		vmtest.MustAnswer(t, vm, "cat /proc/1/comm", "init", menuLimit)
+		vmtest.MustAnswer(t, vm, "readlink /proc/1/exe", "/sbin/init", menuLimit)
+		vmtest.MustAnswer(t, vm, "pidof containerd kubesolo ksagent; echo services=$?", "services=1", menuLimit)
+		expect(t, vm, vmtest.ShellPrompt)
 		typeKeys(t, vm, "poweroff\n")
 		expect(t, vm, `shutdown +done: power off`)
-		mustEnd(t, vm, "guest-shutdown")
+		vmtest.MustEnd(t, vm, "guest-shutdown", menuLimit)
 	})
 	t.Run("nothing is kept", func(t *testing.T) {
 		disk := emptyDisk(t, "data.img", 1)
@@ -136,7 +125,7 @@ func TestOtherSlot(t *testing.T) {
 		typeKeys(t, vm, arrowDown+arrowDown+"\x05 kubesolo.hostname=edited kubesolo.shell\x18")
 		expect(t, vm, `Loading KubeSolo OS from slot B`)
 		expect(t, vm, `ok +arguments: slot B`)
-		atPrompt(t, vm, "cat /proc/cmdline", `.*\bkubesolo\.slot=B\b.* kubesolo\.hostname=edited kubesolo\.shell`)
+		vmtest.MustAnswer(t, vm, "cat /proc/cmdline", `.*\bkubesolo\.slot=B\b.* kubesolo\.hostname=edited kubesolo\.shell`, menuLimit)
 	})
 	t.Run("fallback", func(t *testing.T) {
 		config := config
@@ -163,15 +152,5 @@ func wipe(t *testing.T, disk, name string) {
 	_, err = f.WriteAt(make([]byte, 1<<20), start)
 	if closeErr := f.Close(); err != nil || closeErr != nil {
 		t.Fatal(err, closeErr)
-	}
-}
-
-// mustEnd waits for a machine that ends by itself.
-func mustEnd(t *testing.T, vm *vmtest.VM, reason string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), menuLimit)
-	defer cancel()
-	if exit, err := vm.Wait(ctx); err != nil || exit.Reason != reason || exit.Err != nil {
-		t.Fatalf("ended by %+v, %v; want %s", exit, err, reason)
 	}
 }
