@@ -14,61 +14,27 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
 
+	"kubesolo.io/os/internal/dhcptest"
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/manager"
 	"kubesolo.io/os/internal/nstest"
 )
 
-func veth(t *testing.T) (link, peer netlink.Link) {
-	t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "eth0"
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	link, err := netlink.LinkByName("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err = netlink.LinkByName("peer0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return link, peer
-}
-
 // serve gives 192.0.2.<host> to whoever asks on peer0.
 func serve(t *testing.T, host *atomic.Uint32) {
 	t.Helper()
-	handler := func(conn net.PacketConn, _ net.Addr, req *dhcpv4.DHCPv4) {
-		kind := dhcpv4.MessageTypeAck
-		if req.MessageType() == dhcpv4.MessageTypeDiscover {
-			kind = dhcpv4.MessageTypeOffer
+	dhcptest.Serve(t, func(request, answer *dhcpv4.DHCPv4) bool {
+		answer.YourIPAddr = net.IPv4(192, 0, 2, byte(host.Load()))
+		if want := request.RequestedIPAddress(); answer.MessageType() == dhcpv4.MessageTypeAck && want != nil && !want.Equal(answer.YourIPAddr) {
+			answer.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak))
 		}
-		ip := net.IPv4(192, 0, 2, byte(host.Load()))
-		if want := req.RequestedIPAddress(); kind == dhcpv4.MessageTypeAck && want != nil && !want.Equal(ip) {
-			kind = dhcpv4.MessageTypeNak
-		}
-		answer, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(ip),
-			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 0, 2, 1))), dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(24, 32))),
-			dhcpv4.WithOption(dhcpv4.OptRouter(net.IPv4(192, 0, 2, 1))), dhcpv4.WithOption(dhcpv4.OptDNS(net.IPv4(192, 0, 2, 53))),
-			dhcpv4.WithOption(dhcpv4.OptDomainName("lan.example")), dhcpv4.WithLeaseTime(3600))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		conn.WriteTo(answer.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 68})
-	}
-	s, err := server4.NewServer("peer0", &net.UDPAddr{IP: net.IPv4zero, Port: 67}, handler)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() { s.Serve() })
-	t.Cleanup(func() { s.Close(); wg.Wait() })
+		answer.UpdateOption(dhcpv4.OptDNS(net.IPv4(192, 0, 2, 53)))
+		answer.UpdateOption(dhcpv4.OptDomainName("lan.example"))
+		answer.UpdateOption(dhcpv4.OptIPAddressLeaseTime(time.Hour))
+		return true
+	})
 }
 
 func options(t *testing.T, dir string) manager.Options {
@@ -107,7 +73,7 @@ func read(t *testing.T, path string) string {
 func TestLeaseToReady(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
-	_, peer := veth(t)
+	_, peer := dhcptest.Veth(t)
 	var host atomic.Uint32
 	host.Store(10)
 	serve(t, &host)
@@ -166,7 +132,7 @@ func TestNoNetworkAtAll(t *testing.T) {
 func TestLimitWithoutCarrier(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
-	veth(t) // the peer stays down
+	dhcptest.Veth(t) // the peer stays down
 	o := options(t, dir)
 	if err := os.WriteFile(o.NodeIPPath, []byte("192.0.2.10\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -185,7 +151,7 @@ func TestLimitWithoutCarrier(t *testing.T) {
 
 func TestStaticWithoutGateway(t *testing.T) {
 	nstest.Require(t, nstest.Net)
-	veth(t)
+	dhcptest.Veth(t)
 	o := options(t, t.TempDir())
 	o.Config = netcfg.Config{Links: []netcfg.Link{{ID: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.42.0.5/24")}}}}
 	o.NodeIP = netip.MustParseAddr("10.42.0.5")
@@ -206,7 +172,7 @@ func TestStaticWithoutGateway(t *testing.T) {
 func TestVMNodeIPStaysThroughAnotherLease(t *testing.T) {
 	nstest.Require(t, nstest.Net|nstest.VM)
 	dir := t.TempDir()
-	link, peer := veth(t)
+	link, peer := dhcptest.Veth(t)
 	var host atomic.Uint32
 	host.Store(10)
 	serve(t, &host)
