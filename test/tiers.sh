@@ -54,7 +54,7 @@ unit() {
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"
 	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
-		./internal/klog ./internal/atomicfile ./internal/vmtest ./internal/vmrun
+		./internal/klog ./internal/atomicfile ./internal/vmtest ./internal/vmrun ./internal/sshd
 }
 
 ns() {
@@ -76,7 +76,7 @@ image() { make image && test/again.sh; }
 
 whole() { KS_WHOLE=1 go test -count=1 -v -timeout 60m ./test/whole; }
 
-need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base \
+need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base ssh openssh-client \
 	qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils /usr/share/OVMF/OVMF_CODE_4M.fd ovmf \
 	mkfs.ext4 e2fsprogs mksquashfs squashfs-tools sfdisk fdisk sgdisk gdisk nft nftables \
 	mformat mtools mkfs.vfat dosfstools xorriso xorriso patchelf patchelf grub-mkimage grub-common \

@@ -50,6 +50,7 @@ func (a *agent) run(ctx context.Context) error {
 	port := newPublisher(a.log, a.virtioSysfs, a.devfs)
 	wg.Go(func() { port.run(ctx) })
 	wg.Go(func() { a.keepTime(ctx) })
+	wg.Go(func() { a.serveSSH(ctx) })
 
 	_, err = os.Stat(readyMark)
 	observer := a.observer(client)

@@ -24,7 +24,7 @@ func layer(path string) int {
 		return 0
 	case "mount", "kmod", "blockdev", "datafs", "netcfg", "supervise":
 		return 1
-	case "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload":
+	case "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd":
 		return 2
 	}
 	return -1
