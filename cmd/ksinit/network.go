@@ -21,6 +21,13 @@ func (n *node) startNetwork(ctx context.Context) error {
 		Config: n.config.Network, Hostname: n.config.Hostname, NodeIP: n.config.KubeSolo.NodeIP,
 		NodeIPPath: "/var/lib/network/node-ip", LeaseDir: "/var/lib/network/leases",
 		ResolvPath: "/run/etc/resolv.conf", HostsPath: "/run/etc/hosts",
+		LoadModule: func(name, params string) error {
+			tree, err := n.modules()
+			if err != nil {
+				return err
+			}
+			return tree.Load(name, params)
+		},
 		Log: n.log.With("step", "network"),
 		Notify: func(s manager.Status) {
 			if text := s.String(); text != last {

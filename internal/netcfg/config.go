@@ -3,7 +3,6 @@ package netcfg
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"strings"
 )
 
@@ -21,6 +20,13 @@ type Link struct {
 	ID    string `json:"id"`
 	Match Match  `json:"match,omitzero"`
 	DHCP4 bool   `json:"dhcp4,omitempty"`
+	DHCP6 bool   `json:"dhcp6,omitempty"`
+	// AcceptRA: take addresses and routes from IPv6 routers; nil means yes.
+	AcceptRA *bool `json:"accept-ra,omitempty"`
+	// LinkLocal: an IPv4 link-local address (RFC 3927) as a fallback when no
+	// DHCPv4 server answers; nil means yes on a DHCPv4 link without a static
+	// IPv4 address.
+	LinkLocal *bool `json:"link-local,omitempty"`
 	// Addresses hold the host part: 192.0.2.10/24.
 	Addresses   []netip.Prefix `json:"addresses,omitempty"`
 	Routes      []Route        `json:"routes,omitempty"`
@@ -33,43 +39,50 @@ type Link struct {
 	First bool `json:"first,omitempty"`
 	// Optional links are not waited for.
 	Optional bool `json:"optional,omitempty"`
-	DHCP6    bool `json:"dhcp6,omitempty"`
-	// AcceptRA: addresses and routes from router advertisements; nil leaves
-	// it to the kernel.
-	AcceptRA *bool `json:"accept-ra,omitempty"`
-	// LinkLocal is IPv4 link-local (RFC 3927) as a fallback when DHCPv4 does
-	// not answer; nil is on for a DHCPv4 link without a static address.
-	LinkLocal *bool `json:"link-local,omitempty"`
-	// At most one of these: the entry then makes the link, named ID.
+	// At most one of these is set: the entry then makes the link, named ID.
 	Bond   *Bond   `json:"bond,omitempty"`
 	Bridge *Bridge `json:"bridge,omitempty"`
 	VLAN   *VLAN   `json:"vlan,omitempty"`
 }
 
-// Bond makes one link of several. Ports name entries by ID, else links by
-// name; the rest are the kernel's options (Documentation/networking/bonding.rst).
+// Bond joins several links into one. Ports name entries by ID, else links by
+// name. What is empty or 0 is the kernel's default, except MIIMonitor.
 type Bond struct {
-	Ports              []string `json:"ports"`
-	Mode               string   `json:"mode"`
-	MIIMonitor         int      `json:"mii-monitor-interval,omitempty"` // ms
-	LACPRate           string   `json:"lacp-rate,omitempty"`
-	TransmitHashPolicy string   `json:"transmit-hash-policy,omitempty"`
-	Primary            string   `json:"primary,omitempty"`
-	MinLinks           int      `json:"min-links,omitempty"`
-	UpDelay            int      `json:"up-delay,omitempty"`   // ms
-	DownDelay          int      `json:"down-delay,omitempty"` // ms
+	Ports []string `json:"ports"`
+	// Mode is one of the kernel's seven: balance-rr, active-backup,
+	// balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb.
+	Mode string `json:"mode"`
+	// MIIMonitor in ms; 0 means 100, since a bond that does not look at its
+	// links does not notice that one fails.
+	MIIMonitor int `json:"mii-monitor-interval,omitempty"`
+	// LACPRate is slow or fast; it counts in mode 802.3ad only.
+	LACPRate           string `json:"lacp-rate,omitempty"`
+	TransmitHashPolicy string `json:"transmit-hash-policy,omitempty"`
+	// Primary is one of Ports; it counts in the modes active-backup,
+	// balance-tlb and balance-alb.
+	Primary  string `json:"primary,omitempty"`
+	MinLinks int    `json:"min-links,omitempty"`
+	// UpDelay and DownDelay in ms; the kernel rounds them down to multiples
+	// of MIIMonitor.
+	UpDelay   int `json:"up-delay,omitempty"`
+	DownDelay int `json:"down-delay,omitempty"`
 }
 
-// Bridge joins its ports into one segment. Ports are named as in [Bond].
+// Bridge switches between its ports, which are named as those of a [Bond].
 type Bridge struct {
-	Ports        []string `json:"ports"`
-	STP          *bool    `json:"stp,omitempty"`
-	ForwardDelay int      `json:"forward-delay,omitempty"` // s
-	Priority     int      `json:"priority,omitempty"`
+	Ports []string `json:"ports"`
+	// STP: nil means yes with two or more ports. Two cables into one switch
+	// would otherwise be a loop that takes the whole LAN down; with one port
+	// there is nothing to protect, and STP would delay the link by 30 s.
+	STP *bool `json:"stp,omitempty"`
+	// ForwardDelay in s; 0 means 15.
+	ForwardDelay int `json:"forward-delay,omitempty"`
+	// Priority; 0 means 32768.
+	Priority int `json:"priority,omitempty"`
 }
 
-// VLAN is a tagged network (IEEE 802.1Q) on Link, which is named as a port of
-// a [Bond] is.
+// VLAN is the part of Link's traffic that is tagged with ID (IEEE 802.1Q).
+// Link names an entry by ID, else a link by name.
 type VLAN struct {
 	ID   int    `json:"id"`
 	Link string `json:"link"`
@@ -132,40 +145,6 @@ func Default() Config {
 	return Config{Links: []Link{{ID: "default", Match: Match{Physical: true}, DHCP4: true}}}
 }
 
-// selects reports whether the entry configures that link, one of have.
-func (l Link) selects(s LinkState, have State) bool {
-	if !l.matches(s) || !l.First {
-		return l.matches(s)
-	}
-	first := LinkState{}
-	for _, x := range have.Links {
-		if l.matches(x) && (first.Name == "" || x.Carrier && !first.Carrier) {
-			first = x
-		}
-	}
-	return first.Name == s.Name
-}
-
-func (l Link) matches(s LinkState) bool {
-	m := l.Match
-	if m == (Match{}) {
-		return s.Name == l.ID
-	}
-	return (m.Name == "" || globs(m.Name, s.Name)) &&
-		(m.MAC == "" || strings.EqualFold(m.MAC, s.MAC)) &&
-		(m.Driver == "" || globs(m.Driver, s.Driver)) &&
-		// A port of a bond carries the bond's own hardware address, and an
-		// SR-IOV function that of its synthetic device: only a match by name
-		// can mean the port itself.
-		(m.Name != "" || s.Master == 0) &&
-		(!m.Physical || s.Physical)
-}
-
-func globs(pattern, s string) bool {
-	ok, err := path.Match(pattern, s)
-	return err == nil && ok
-}
-
 // IsDefault reports whether the route is a default route.
 func (r Route) IsDefault() bool { return r.Dst.IsValid() && r.Dst.Bits() == 0 }
 
@@ -221,8 +200,20 @@ func (l Link) String() string {
 		}
 		parts = append(parts, "("+s+")")
 	}
+	if kind := l.Kind(); kind != "" {
+		parts = append(parts, kind)
+	}
+	if l.VLAN != nil {
+		parts = append(parts, fmt.Sprintf("%d of %s", l.VLAN.ID, l.VLAN.Link))
+	}
+	if p := l.ports(); len(p) > 0 {
+		parts = append(parts, "of "+strings.Join(p, ", "))
+	}
 	if l.DHCP4 {
 		parts = append(parts, "dhcp4")
+	}
+	if l.DHCP6 {
+		parts = append(parts, "dhcp6")
 	}
 	for _, a := range l.Addresses {
 		parts = append(parts, a.String())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 )
 
@@ -13,14 +14,19 @@ type OpKind uint8
 // The kinds, in the order the kernel needs them: what goes away first, since
 // removing the first address of a subnet takes its other addresses and its
 // routes along (net.ipv4.conf.*.promote_secondaries is 0); a link before its
-// addresses; an address before the routes whose gateway it makes reachable.
+// addresses; an address before the routes whose gateway it makes reachable. A
+// bond takes no port that is up, and gives its MTU to those it takes.
 const (
 	OpRouteDel OpKind = iota + 1
 	OpAddrDel
 	OpLinkDel
 	OpARPIgnore
 	OpLinkAdd
+	OpBridgeSet
 	OpLinkMTU
+	OpLinkDown
+	OpLinkMaster
+	OpBondPrimary
 	OpLinkUp
 	OpAddrAdd
 	OpRouteReplace
@@ -31,6 +37,11 @@ type Op struct {
 	Kind     OpKind
 	Link     string
 	LinkKind string       // OpLinkAdd
+	Bond     *Bond        // OpLinkAdd of a bond
+	Bridge   *Bridge      // OpBridgeSet
+	VLAN     *VLAN        // OpLinkAdd of a VLAN
+	Master   string       // OpLinkMaster: "" is none
+	Port     string       // OpBondPrimary: "" is none
 	MTU      int          // OpLinkMTU
 	Addr     netip.Prefix // OpAddrAdd, OpAddrDel
 	Route    Route        // OpRouteReplace, OpRouteDel
@@ -48,7 +59,24 @@ func (o Op) String() string {
 	case OpARPIgnore:
 		return "sysctl net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
 	case OpLinkAdd:
+		switch {
+		case o.Bond != nil:
+			return fmt.Sprintf("link add %s type bond mode %s miimon %d", o.Link, o.Bond.Mode, o.Bond.MIIMonitor)
+		case o.VLAN != nil:
+			return fmt.Sprintf("link add link %s name %s type vlan id %d", o.VLAN.Link, o.Link, o.VLAN.ID)
+		}
 		return fmt.Sprintf("link add %s type %s", o.Link, o.LinkKind)
+	case OpBridgeSet:
+		return fmt.Sprintf("link set %s type bridge stp_state %t forward_delay %ds priority %d", o.Link, *o.Bridge.STP, o.Bridge.ForwardDelay, o.Bridge.Priority)
+	case OpLinkDown:
+		return fmt.Sprintf("link set %s down", o.Link)
+	case OpLinkMaster:
+		if o.Master == "" {
+			return fmt.Sprintf("link set %s nomaster", o.Link)
+		}
+		return fmt.Sprintf("link set %s master %s", o.Link, o.Master)
+	case OpBondPrimary:
+		return fmt.Sprintf("link set %s type bond primary %s", o.Link, cmp.Or(o.Port, "none"))
 	case OpLinkMTU:
 		return fmt.Sprintf("link set %s mtu %d", o.Link, o.MTU)
 	case OpLinkUp:
@@ -62,16 +90,26 @@ func (o Op) String() string {
 }
 
 // Diff returns the changes that lead from have to want, in an order the kernel
-// accepts. Links that want does not mention are not touched, and neither are
-// addresses and routes that are not ours. Applying the result and asking again
-// gives an empty list, unless the kernel refused something.
+// accepts. Links that want does not mention are not touched unless this program
+// made them, and neither are addresses and routes that are not ours. Applying
+// the result and asking again gives an empty list, unless the kernel refused
+// something.
 func Diff(want Want, have State) []Op {
-	var ops []Op
+	ops, have := remove(want, have)
+	have = closed(want, have)
 	if want.ARPIgnore && have.ARPIgnore < 1 {
 		ops = append(ops, Op{Kind: OpARPIgnore})
 	}
 	for _, w := range want.Links {
-		ops = append(ops, diffLink(w, have)...)
+		ops = append(ops, diffLink(w, want, have)...)
+	}
+	for _, l := range have.Links {
+		// A port that no entry means any more. Others may put their links into
+		// a bridge of ours (taps, veth pairs of pods): hardware is what only
+		// we would.
+		if master := have.index(l.Master); l.Physical && master.Made && !want.has(l.Name) {
+			ops = append(ops, Op{Kind: OpLinkMaster, Link: l.Name})
+		}
 	}
 	// Stable: within one kind the order of the configuration stays.
 	slices.SortStableFunc(ops, func(a, b Op) int {
@@ -89,23 +127,31 @@ func gatewayed(o Op) int {
 	return 0
 }
 
-func diffLink(w WantLink, have State) []Op {
+func diffLink(w WantLink, want Want, have State) []Op {
 	l, exists := have.Link(w.Name)
-	switch {
-	case w.Absent && exists && l.Kind == w.Kind && w.Kind != "":
-		return []Op{{Kind: OpLinkDel, Link: w.Name}}
-	case w.Absent, !exists && w.Kind == "":
+	if w.Absent || !exists && w.Kind == "" {
 		return nil
+	}
+	create := Op{Kind: OpLinkAdd, Link: w.Name, LinkKind: w.Kind, Bond: w.Bond, VLAN: w.VLAN}
+	if exists && w.Kind != "" && (w.Kind != l.Kind || w.Kind != KindDummy && !l.Made) {
+		return []Op{create} // to be refused by name: it is somebody else's
 	}
 	var ops []Op
 	add := func(o Op) { o.Link = w.Name; ops = append(ops, o) }
 	if !exists {
-		add(Op{Kind: OpLinkAdd, LinkKind: w.Kind})
+		add(create)
+	}
+	if w.Bridge != nil && (l.Bridge == nil || !reflect.DeepEqual(w.Bridge.Effective(), l.Bridge.Effective())) {
+		add(Op{Kind: OpBridgeSet, Bridge: w.Bridge})
 	}
 	if w.MTU != 0 && w.MTU != l.MTU {
 		add(Op{Kind: OpLinkMTU, MTU: w.MTU})
 	}
-	if !l.Up {
+	ops = append(ops, diffMaster(w, l, want, have)...)
+	if w.Bond != nil {
+		ops = append(ops, diffPrimary(w, l, want, have)...)
+	}
+	if !l.Up || have.index(l.Master).Kind == KindBond && w.Master != have.index(l.Master).Name { // which closes what it lets go
 		add(Op{Kind: OpLinkUp})
 	}
 
@@ -142,4 +188,33 @@ func replaced(r Route, want []Route) bool {
 	return r.Dst.Addr().Is4() && slices.ContainsFunc(want, func(w Route) bool {
 		return w.Dst == r.Dst && w.Metric == r.Metric
 	})
+}
+
+// diffMaster makes the link a port, or frees it from a master of ours.
+func diffMaster(w WantLink, l LinkState, want Want, have State) []Op {
+	master := have.index(l.Master)
+	if w.Master == master.Name || w.Master == "" && !master.Made {
+		return nil
+	}
+	ops := []Op{{Kind: OpLinkMaster, Link: w.Name, Master: w.Master}}
+	if m, _ := want.link(w.Master); m.Kind == KindBond && l.Up {
+		ops = append(ops, Op{Kind: OpLinkDown, Link: w.Name})
+	}
+	return ops
+}
+
+// diffPrimary names the primary port of a bond once the bond has it.
+func diffPrimary(w WantLink, l LinkState, want Want, have State) []Op {
+	current := ""
+	if l.Bond != nil {
+		current = l.Bond.Primary
+	}
+	if w.Bond.Primary == current {
+		return nil
+	}
+	_, exists := have.Link(w.Bond.Primary)
+	if port, _ := want.link(w.Bond.Primary); w.Bond.Primary != "" && (!exists || port.Master != w.Name) {
+		return nil
+	}
+	return []Op{{Kind: OpBondPrimary, Link: w.Name, Port: w.Bond.Primary}}
 }

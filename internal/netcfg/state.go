@@ -24,8 +24,18 @@ type LinkState struct {
 	Driver string `json:"driver,omitempty"`
 	MAC    string `json:"mac,omitempty"`
 	MTU    int    `json:"mtu"`
+	// PermMAC is the address of the hardware itself, where another one is in
+	// use: the ports of a bond all carry that of the bond.
+	PermMAC string `json:"perm-mac,omitempty"`
 	// Master is the index of the bridge or bond the link is a port of, or 0.
 	Master int `json:"master,omitempty"`
+	// Made: the link's alias says that this program made it, so it may change
+	// and remove it.
+	Made bool `json:"made,omitempty"`
+	// What a link of that kind is set to; ports are told by their Master.
+	Bond   *Bond   `json:"bond,omitempty"`
+	Bridge *Bridge `json:"bridge,omitempty"`
+	VLAN   *VLAN   `json:"vlan,omitempty"` // Link is the name of the link below
 	// Physical: wired Ethernet, backed by a device.
 	Physical bool `json:"physical,omitempty"`
 	Up       bool `json:"up"`
@@ -55,19 +65,14 @@ func (s State) Link(name string) (LinkState, bool) {
 	return LinkState{}, false
 }
 
-// Holder names the first link other than except that has the address.
-func (s State) Holder(a netip.Addr, except string) (string, bool) {
+// index finds a link by index; the zero LinkState is none.
+func (s State) index(i int) LinkState {
 	for _, l := range s.Links {
-		if l.Name == except {
-			continue
-		}
-		for _, x := range l.Addrs {
-			if x.Prefix.Addr() == a {
-				return l.Name, true
-			}
+		if i != 0 && l.Index == i {
+			return l
 		}
 	}
-	return "", false
+	return LinkState{}
 }
 
 // String prints one line for the link.

@@ -1,6 +1,7 @@
 package netcfg
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,9 +9,13 @@ import (
 )
 
 // DHCPMetric is the metric of routes from DHCP, as other network managers use:
-// a static default route (metric 0) wins. The link's index is added so that two
-// links with a lease have a defined order that lasts as long as the links do.
-const DHCPMetric = 1024
+// a static default route (metric 0) wins. Of two links with a lease the one
+// whose entry comes first in the configuration is preferred (entryStep), and of
+// two links of one entry the one that appeared first: the link's index is added.
+const (
+	DHCPMetric = 1024
+	entryStep  = 100
+)
 
 // Want is the concrete target for links that exist or are to be made.
 type Want struct {
@@ -25,9 +30,14 @@ type Want struct {
 type WantLink struct {
 	Name string
 	// Kind "" is an existing link that is only configured; otherwise the link
-	// is made ("dummy") and, with Absent, removed.
+	// is made and, with Absent, removed. One of the three is set for its kind.
 	Kind   string
 	Absent bool
+	Bond   *Bond // Primary is the name of a link
+	Bridge *Bridge
+	VLAN   *VLAN // Link is the name of a link
+	// Master is the bond or bridge that the link is a port of.
+	Master string
 	MTU    int
 	Addrs  []netip.Prefix
 	Routes []Route
@@ -40,42 +50,61 @@ type Lease struct {
 	MTU     int
 }
 
-// Resolve applies the configuration to the links that exist, with the leases
-// (by link name) they have. Unselected links are not in the result; loopback is
-// always set up.
+// Resolve applies the configuration to the links that exist and to those that
+// it makes, with the leases (by link name) they have. Unselected links are not
+// in the result; loopback is always set up.
 func Resolve(c Config, have State, leases map[string]Lease) Want {
+	have = c.stacked(have)
 	var w Want
-	taken := map[routeKey]bool{}
+	type selected struct {
+		link  LinkState
+		entry Link
+		place int
+	}
+	var all []selected
 	for _, l := range have.Links {
 		if l.Name == "lo" {
 			// The kernel gives it 127.0.0.1/8 and ::1 when it goes up.
 			w.Links = append(w.Links, WantLink{Name: l.Name})
-			continue
+		} else if entry, ok := c.Select(l, have); ok && !c.floats(entry, have) {
+			all = append(all, selected{l, entry, c.position(entry.ID)})
 		}
-		conf, ok := c.Select(l, have)
-		if !ok {
-			continue
+	}
+	// Which route gives way to which must not depend on which link was found
+	// first.
+	slices.SortStableFunc(all, func(a, b selected) int { return cmp.Compare(a.place, b.place) })
+	taken := map[routeKey]bool{}
+	for _, s := range all {
+		t := WantLink{Name: s.link.Name, MTU: s.entry.MTU, Addrs: slices.Clone(s.entry.Addresses)}
+		t.make(c, s.entry, have)
+		if master, ok := c.master(s.link, have); ok {
+			t.Master = master.ID
 		}
-		t := WantLink{Name: l.Name, MTU: conf.MTU, Addrs: slices.Clone(conf.Addresses)}
-		for _, r := range conf.Routes {
+		for _, r := range s.entry.Routes {
 			r.Protocol = ProtoStatic
 			t.addRoute(r, taken)
 		}
-		if lease, ok := leases[l.Name]; ok && conf.DHCP4 {
-			if t.MTU == 0 {
-				t.MTU = lease.MTU
-			}
-			if !slices.Contains(t.Addrs, lease.Address) {
-				t.Addrs = append(t.Addrs, lease.Address)
-			}
-			for _, r := range lease.Routes {
-				r.Protocol, r.Metric = ProtoDHCP, DHCPMetric+l.Index
-				t.addRoute(r, taken)
-			}
-		}
+		t.addLease(leases[s.link.Name], s.entry, DHCPMetric+entryStep*max(s.place, 0)+min(s.link.Index, entryStep-1), taken)
 		w.Links = append(w.Links, t)
 	}
+	w.order()
 	return w
+}
+
+func (t *WantLink) addLease(lease Lease, conf Link, metric int, taken map[routeKey]bool) {
+	if !conf.DHCP4 || !lease.Address.IsValid() {
+		return
+	}
+	if t.MTU == 0 {
+		t.MTU = lease.MTU
+	}
+	if !slices.Contains(t.Addrs, lease.Address) {
+		t.Addrs = append(t.Addrs, lease.Address)
+	}
+	for _, r := range lease.Routes {
+		r.Protocol, r.Metric = ProtoDHCP, metric
+		t.addRoute(r, taken)
+	}
 }
 
 // routeKey is what the kernel replaces routes by, on whatever link they are
@@ -109,20 +138,6 @@ func (t *WantLink) addRoute(r Route, taken map[routeKey]bool) {
 	t.Routes = append(t.Routes, r)
 }
 
-// Select returns the entry that configures the link, one of have. Loopback is
-// never configured.
-func (c Config) Select(s LinkState, have State) (Link, bool) {
-	if s.Name == "lo" {
-		return Link{}, false
-	}
-	for _, l := range c.Links {
-		if l.selects(s, have) {
-			return l, true
-		}
-	}
-	return Link{}, false
-}
-
 // String prints one line per link.
 func (w Want) String() string {
 	var lines []string
@@ -134,6 +149,9 @@ func (w Want) String() string {
 		s := l.Name + ":"
 		if l.Kind != "" {
 			s += " type " + l.Kind
+		}
+		if l.Master != "" {
+			s += " port of " + l.Master
 		}
 		if l.MTU != 0 {
 			s += fmt.Sprintf(" mtu %d", l.MTU)

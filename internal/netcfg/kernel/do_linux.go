@@ -31,6 +31,14 @@ func (k *Kernel) Do(op netcfg.Op) error {
 	switch op.Kind {
 	case netcfg.OpLinkDel:
 		return ignore(k.h.LinkDel(link), unix.ENODEV)
+	case netcfg.OpBridgeSet:
+		return setBridge(op)
+	case netcfg.OpLinkMaster:
+		return k.setMaster(link, op.Master)
+	case netcfg.OpBondPrimary:
+		return setPrimary(op)
+	case netcfg.OpLinkDown:
+		return k.h.LinkSetDown(link)
 	case netcfg.OpLinkMTU:
 		return k.h.LinkSetMTU(link, op.MTU)
 	case netcfg.OpLinkUp:
@@ -74,19 +82,6 @@ func addrFlags(op netcfg.Op) int {
 		return unix.IFA_F_NODAD
 	}
 	return 0
-}
-
-func (k *Kernel) addLink(op netcfg.Op) error {
-	if op.LinkKind != "dummy" {
-		return fmt.Errorf("links of type %q cannot be made by this version", op.LinkKind)
-	}
-	attrs := netlink.NewLinkAttrs() // a literal would set a queue length of 0
-	attrs.Name = op.Link
-	err := ignore(k.h.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}), unix.EEXIST)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("%w: the kernel module dummy is not loaded", err)
-	}
-	return err
 }
 
 // arpIgnore answers ARP only for addresses of the asking link, and asks with

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,12 +99,15 @@ func (k *Kernel) Snapshot() (netcfg.State, error) {
 
 	var s netcfg.State
 	at := make(map[int]int, len(links)) // link index to place in s.Links
+	links = slices.DeleteFunc(links, func(l netlink.Link) bool { return l == nil || l.Attrs() == nil })
+	// Old kernels list by a hash of the index. The order of appearance puts
+	// each VLAN after the link below it.
+	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
+	names := make(map[int]string, len(links))
 	for _, l := range links {
-		if l == nil || l.Attrs() == nil {
-			continue
-		}
+		names[l.Attrs().Index] = l.Attrs().Name
 		at[l.Attrs().Index] = len(s.Links)
-		s.Links = append(s.Links, linkState(l))
+		s.Links = append(s.Links, linkState(l, names))
 	}
 	for _, a := range addrs {
 		p, ok := prefix(a.IPNet)
@@ -124,20 +128,23 @@ func (k *Kernel) Snapshot() (netcfg.State, error) {
 	return s, nil
 }
 
-func linkState(l netlink.Link) netcfg.LinkState {
+// linkState reads one link; names are those of the links before it.
+func linkState(l netlink.Link, names map[int]string) netcfg.LinkState {
 	a := l.Attrs()
 	s := netcfg.LinkState{
 		Index: a.Index, Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, Master: a.MasterIndex,
+		Made: a.Alias == alias, PermMAC: permMAC(a),
 		Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
 	if t := l.Type(); t != "device" { // what the library calls a link without a kind
 		s.Kind = t
 	}
+	describe(&s, l, names)
 	dir := filepath.Join(sysClassNet, a.Name)
 	if driver, err := os.Readlink(filepath.Join(dir, driverInSysfs)); err == nil {
 		s.Driver = filepath.Base(driver)
 	}
-	s.Physical = s.Kind == "" && a.EncapType == etherEncap && a.MasterIndex == 0 && exists(filepath.Join(dir, "device")) && !exists(filepath.Join(dir, "phy80211"))
+	s.Physical = s.Kind == "" && a.EncapType == etherEncap && exists(filepath.Join(dir, "device")) && !exists(filepath.Join(dir, "phy80211"))
 	if s.Physical && s.Carrier {
 		// The same figures as by ethtool's generic netlink family, without
 		// 132 KiB of code. Virtual machines say -1 and "unknown".

@@ -22,7 +22,6 @@ import (
 
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/dhcp"
-	"kubesolo.io/os/internal/netcfg/kernel"
 )
 
 const (
@@ -37,7 +36,7 @@ const (
 // Manager is made by New and works while Run runs.
 type Manager struct {
 	o      Options
-	kernel *kernel.Kernel
+	kernel loading
 	leases chan leaseChange
 	settle chan struct{}
 
@@ -56,7 +55,7 @@ type leaseChange struct {
 
 // New opens the kernel's interface; nothing is changed before Run.
 func New(o Options) (*Manager, error) {
-	k, err := kernel.Open()
+	k, err := open(o.LoadModule)
 	if err != nil {
 		return nil, err
 	}

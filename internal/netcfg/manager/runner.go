@@ -163,7 +163,7 @@ func (r *runner) look(have netcfg.State) Status {
 	r.names(&s, have)
 	s.Missing = r.missing(have, len(s.Addresses) > 0, gateway)
 	s.Ready = len(s.Missing) == 0
-	s.Warnings = collisions(want)
+	s.Warnings = append(collisions(want), r.m.o.Config.Absent(have)...)
 	if r.refused != "" {
 		s.Warnings = append(s.Warnings, r.refused)
 	}

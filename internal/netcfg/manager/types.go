@@ -29,6 +29,9 @@ type Options struct {
 	// NoLinkGrace is how long WaitReady waits for a first link to appear on a
 	// machine that has none; 0 means 3 s.
 	NoLinkGrace time.Duration
+	// LoadModule, if set, is called before a link of a kind is made that the
+	// kernel may have in a module.
+	LoadModule func(name, params string) error
 	// Log gets one line per change of state; nil means slog.Default().
 	Log *slog.Logger
 	// Notify, if set, is called with every changed Status, from the manager's
