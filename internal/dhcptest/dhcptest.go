@@ -50,10 +50,10 @@ func SetUp(t *testing.T, links ...netlink.Link) {
 	}
 }
 
-// Serve answers on peer0 until the test ends: 192.0.2.50/24 from 192.0.2.1,
+// Serve answers on peer0 until stop or the end of the test: 192.0.2.50/24 from 192.0.2.1,
 // which is the router too, for a minute. Reply may change the answer, and gives
 // false for none; each request is answered in a goroutine of its own.
-func Serve(t *testing.T, reply func(request, answer *dhcpv4.DHCPv4) bool) {
+func Serve(t *testing.T, reply func(request, answer *dhcpv4.DHCPv4) bool) (stop func()) {
 	t.Helper()
 	handler := func(conn net.PacketConn, _ net.Addr, request *dhcpv4.DHCPv4) {
 		kind := dhcpv4.MessageTypeAck
@@ -79,7 +79,9 @@ func Serve(t *testing.T, reply func(request, answer *dhcpv4.DHCPv4) bool) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Serve() }) // ends with Close
-	t.Cleanup(func() { s.Close(); wg.Wait() })
+	stop = sync.OnceFunc(func() { s.Close(); wg.Wait() })
+	t.Cleanup(stop)
+	return stop
 }
 
 // Dnsmasq serves 192.0.2.100 to .110 for two minutes on peer, which moves to a

@@ -27,6 +27,7 @@ const (
 	OpLinkDown
 	OpLinkMaster
 	OpBondPrimary
+	OpAcceptRA
 	OpLinkUp
 	OpAddrAdd
 	OpRouteReplace
@@ -42,6 +43,7 @@ type Op struct {
 	VLAN     *VLAN        // OpLinkAdd of a VLAN
 	Master   string       // OpLinkMaster: "" is none
 	Port     string       // OpBondPrimary: "" is none
+	AcceptRA int          // OpAcceptRA
 	MTU      int          // OpLinkMTU
 	Addr     netip.Prefix // OpAddrAdd, OpAddrDel
 	Route    Route        // OpRouteReplace, OpRouteDel
@@ -68,6 +70,8 @@ func (o Op) String() string {
 		return fmt.Sprintf("link add %s type %s", o.Link, o.LinkKind)
 	case OpBridgeSet:
 		return fmt.Sprintf("link set %s type bridge stp_state %t forward_delay %ds priority %d", o.Link, *o.Bridge.STP, o.Bridge.ForwardDelay, o.Bridge.Priority)
+	case OpAcceptRA:
+		return fmt.Sprintf("sysctl net.ipv6.conf.%s.accept_ra=%d", o.Link, o.AcceptRA)
 	case OpLinkDown:
 		return fmt.Sprintf("link set %s down", o.Link)
 	case OpLinkMaster:
@@ -151,6 +155,9 @@ func diffLink(w WantLink, want Want, have State) []Op {
 	if w.Bond != nil {
 		ops = append(ops, diffPrimary(w, l, want, have)...)
 	}
+	if ra := acceptRA(w); w.AcceptRA != nil && (!exists || l.AcceptRA != nil && *l.AcceptRA != ra) {
+		add(Op{Kind: OpAcceptRA, AcceptRA: ra})
+	}
 	if !l.Up || have.index(l.Master).Kind == KindBond && w.Master != have.index(l.Master).Name { // which closes what it lets go
 		add(Op{Kind: OpLinkUp})
 	}
@@ -188,6 +195,16 @@ func replaced(r Route, want []Route) bool {
 	return r.Dst.Addr().Is4() && slices.ContainsFunc(want, func(w Route) bool {
 		return w.Dst == r.Dst && w.Metric == r.Metric
 	})
+}
+
+// acceptRA is the kernel's value: 1 would mean "not while this host forwards",
+// and a node always does (Documentation/networking/ip-sysctl.rst). It is set
+// before the link goes up, when the kernel asks for routers.
+func acceptRA(w WantLink) int {
+	if w.AcceptRA != nil && *w.AcceptRA {
+		return 2
+	}
+	return 0
 }
 
 // diffMaster makes the link a port, or frees it from a master of ours.

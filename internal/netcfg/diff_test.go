@@ -72,7 +72,7 @@ func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))]
 func randomState(rng *rand.Rand) netcfg.State {
 	s := netcfg.State{Links: []netcfg.LinkState{{Index: 1, Name: "lo"}}}
 	for i, name := range []string{"eth0", "eth1", "cni0"} {
-		l := netcfg.LinkState{Index: i + 2, Name: name, MTU: 1500, Up: rng.IntN(2) == 0, Carrier: true, Physical: name != "cni0"}
+		l := netcfg.LinkState{Index: i + 2, Name: name, MTU: 1500, Up: rng.IntN(2) == 0, Carrier: true, Physical: name != "cni0", AcceptRA: pick(rng, nil, new(1), new(2))}
 		for _, p := range []string{"192.0.2.5/24", "192.0.2.7/24", "198.51.100.1/25", "2001:db8::5/64"} {
 			if rng.IntN(3) == 0 {
 				l.Addrs = append(l.Addrs, netcfg.Addr{Prefix: netip.MustParsePrefix(p), Ours: rng.IntN(2) == 0})
@@ -115,6 +115,13 @@ func randomConfig(rng *rand.Rand) (netcfg.Config, map[string]netcfg.Lease) {
 				Address: netip.MustParsePrefix(pick(rng, "192.0.2.8/24", "198.51.100.9/25")), MTU: pick(rng, 0, 1450),
 				Routes: []netcfg.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1")}},
 			}
+		}
+		l.AcceptRA, l.DHCP6 = pick(rng, nil, new(false)), rng.IntN(2) == 0
+		if rng.IntN(3) == 0 {
+			lease := leases[id]
+			lease.IPv6 = []netip.Prefix{netip.MustParsePrefix("2001:db8:1::7/128")}
+			lease.LinkLocal = netip.MustParsePrefix("169.254.7.7/16")
+			leases[id] = lease
 		}
 		c.Links = append(c.Links, l)
 	}

@@ -44,6 +44,8 @@ func (m *model) Do(op netcfg.Op) error {
 		return m.setMTU(l, op.MTU)
 	case netcfg.OpBridgeSet:
 		l.Bridge = op.Bridge
+	case netcfg.OpAcceptRA:
+		l.AcceptRA = &op.AcceptRA
 	case netcfg.OpLinkMaster:
 		return m.setMaster(l, op.Master)
 	case netcfg.OpBondPrimary:
@@ -112,7 +114,7 @@ func (m *model) replace(l *netcfg.LinkState, r netcfg.Route) error {
 }
 
 func (m *model) create(op netcfg.Op) error {
-	l := netcfg.LinkState{Index: 100, Name: op.Link, Kind: op.LinkKind, MTU: 1500, Made: true}
+	l := netcfg.LinkState{Index: 100, Name: op.Link, Kind: op.LinkKind, MTU: 1500, Made: true, AcceptRA: new(1)}
 	for _, x := range m.state.Links {
 		l.Index = max(l.Index, x.Index+1)
 	}

@@ -1,6 +1,7 @@
 package netcfg
 
 import (
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -111,6 +112,15 @@ func (l Link) ports() []string {
 		return l.Bridge.Ports
 	}
 	return nil
+}
+
+// WantsLinkLocal reports whether the link falls back on an IPv4 link-local
+// address while no DHCPv4 server answers.
+func (l Link) WantsLinkLocal() bool {
+	if l.LinkLocal != nil {
+		return l.DHCP4 && *l.LinkLocal
+	}
+	return l.DHCP4 && !slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() })
 }
 
 // asPort keeps what a port can have: an MTU, and in a bond not even that, as

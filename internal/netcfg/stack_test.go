@@ -85,6 +85,8 @@ func TestVLANOverBond(t *testing.T) {
 		"link set enp2s0 master uplink",
 		"link set enp1s0 master uplink",
 		"link set uplink type bond primary enp1s0",
+		"sysctl net.ipv6.conf.uplink.accept_ra=2",
+		"sysctl net.ipv6.conf.mgmt.accept_ra=2",
 		"link set uplink up",
 		"link set mgmt up",
 		"addr add 192.0.2.9/24 dev mgmt",
@@ -138,10 +140,48 @@ func TestOnlyOurLinksAreRemoved(t *testing.T) {
 		"link add wan type bond mode 802.3ad miimon 100",
 		"link set br1 type bridge stp_state false forward_delay 15s priority 4096",
 		"link set eth1 nomaster",
+		"sysctl net.ipv6.conf.wan.accept_ra=2",
 		"link set eth0 up",
 		"link set wan up",
 	}, "\n")
 	if got := diff(c, have); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Two links with a default route each: the entry that comes first wins, whatever
+// was found first; what the configuration says in numbers wins over both.
+func TestDefaultRoutesHaveAnOrder(t *testing.T) {
+	have := netcfg.State{Links: []netcfg.LinkState{nic(2, "eth0", ""), nic(3, "eth1", ""), nic(400, "eth2", "")}}
+	gateway := func(via string, metric int) netcfg.Route {
+		return netcfg.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(via), Metric: metric}
+	}
+	leases := map[string]netcfg.Lease{}
+	for i, name := range []string{"eth0", "eth1", "eth2"} {
+		net := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i), 9}), 24)
+		leases[name] = netcfg.Lease{Address: net, Routes: []netcfg.Route{gateway(netip.AddrFrom4([4]byte{192, 0, byte(i), 1}).String(), 0)}}
+	}
+	c := netcfg.Config{Links: []netcfg.Link{
+		{ID: "eth2", DHCP4: true},
+		{ID: "lan", Match: netcfg.Match{Name: "eth[01]"}, DHCP4: true, Routes: []netcfg.Route{gateway("192.0.0.254", 2000)}},
+	}}
+	metrics := map[int]string{}
+	var order []int
+	for _, l := range netcfg.Resolve(c, have, leases).Links {
+		for _, r := range l.Routes {
+			if other, taken := metrics[r.Metric]; taken {
+				t.Errorf("%s and %s have the metric %d", other, l.Name, r.Metric)
+			}
+			metrics[r.Metric] = l.Name + " " + r.Protocol.String()
+			order = append(order, r.Metric)
+		}
+	}
+	slices.Sort(order)
+	var got []string
+	for _, m := range order {
+		got = append(got, metrics[m])
+	}
+	if s := strings.Join(got, ", "); s != "eth2 dhcp, eth0 dhcp, eth1 dhcp, eth0 static, eth1 static" {
+		t.Errorf("order %s", s)
 	}
 }

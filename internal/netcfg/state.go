@@ -42,10 +42,12 @@ type LinkState struct {
 	Carrier  bool `json:"carrier"`
 	// Speed in Mbit/s and Duplex ("full", "half") of a physical link with a
 	// carrier; 0 and "" when the driver does not say.
-	Speed  int     `json:"speed,omitempty"`
-	Duplex string  `json:"duplex,omitempty"`
-	Addrs  []Addr  `json:"addrs,omitempty"`
-	Routes []Route `json:"-"`
+	Speed  int    `json:"speed,omitempty"`
+	Duplex string `json:"duplex,omitempty"`
+	// AcceptRA is net.ipv6.conf.*.accept_ra; nil without IPv6.
+	AcceptRA *int    `json:"-"`
+	Addrs    []Addr  `json:"addrs,omitempty"`
+	Routes   []Route `json:"-"`
 }
 
 // Addr is an address on a link.

@@ -38,16 +38,25 @@ type WantLink struct {
 	VLAN   *VLAN // Link is the name of a link
 	// Master is the bond or bridge that the link is a port of.
 	Master string
-	MTU    int
-	Addrs  []netip.Prefix
-	Routes []Route
+	// AcceptRA: nil leaves it as it is.
+	AcceptRA *bool
+	MTU      int
+	Addrs    []netip.Prefix
+	Routes   []Route
 }
 
-// Lease is what a DHCP exchange gives to a link.
+// Lease is what a link was given by others.
 type Lease struct {
+	// Address, Routes and MTU are from DHCPv4; an Address that is not valid is
+	// no lease. Protocol and Metric of routes are set by Resolve.
 	Address netip.Prefix
-	Routes  []Route // Protocol and Metric are set by Resolve
+	Routes  []Route
 	MTU     int
+	// IPv6 are addresses from DHCPv6, of 128 bits: which others are on the link
+	// is for routers to say (RFC 8415 §18.2.10.1).
+	IPv6 []netip.Prefix
+	// LinkLocal is the fallback of a DHCPv4 link without a lease.
+	LinkLocal netip.Prefix
 }
 
 // Resolve applies the configuration to the links that exist and to those that
@@ -80,6 +89,7 @@ func Resolve(c Config, have State, leases map[string]Lease) Want {
 		if master, ok := c.master(s.link, have); ok {
 			t.Master = master.ID
 		}
+		t.AcceptRA = new(s.entry.AcceptRA == nil || *s.entry.AcceptRA)
 		for _, r := range s.entry.Routes {
 			r.Protocol = ProtoStatic
 			t.addRoute(r, taken)
@@ -92,6 +102,12 @@ func Resolve(c Config, have State, leases map[string]Lease) Want {
 }
 
 func (t *WantLink) addLease(lease Lease, conf Link, metric int, taken map[routeKey]bool) {
+	if conf.DHCP6 {
+		t.Addrs = append(t.Addrs, lease.IPv6...)
+	}
+	if !lease.Address.IsValid() && lease.LinkLocal.IsValid() && conf.WantsLinkLocal() {
+		t.Addrs = append(t.Addrs, lease.LinkLocal)
+	}
 	if !conf.DHCP4 || !lease.Address.IsValid() {
 		return
 	}

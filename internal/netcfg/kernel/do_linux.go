@@ -37,6 +37,8 @@ func (k *Kernel) Do(op netcfg.Op) error {
 		return k.setMaster(link, op.Master)
 	case netcfg.OpBondPrimary:
 		return setPrimary(op)
+	case netcfg.OpAcceptRA:
+		return acceptRA(link.Attrs(), op.AcceptRA)
 	case netcfg.OpLinkDown:
 		return k.h.LinkSetDown(link)
 	case netcfg.OpLinkMTU:
@@ -75,8 +77,8 @@ func ignore(err error, harmless unix.Errno) error {
 }
 
 // addrFlags skips duplicate address detection for IPv6 addresses that an
-// operator wrote down: while it runs (1 s) the address cannot be bound, and on
-// a link without carrier it never ends.
+// operator wrote down or a DHCPv6 server keeps account of: while it runs (1 s)
+// the address cannot be bound, and on a link without carrier it never ends.
 func addrFlags(op netcfg.Op) int {
 	if op.Addr.Addr().Is6() {
 		return unix.IFA_F_NODAD

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -140,6 +139,9 @@ func linkState(l netlink.Link, names map[int]string) netcfg.LinkState {
 		s.Kind = t
 	}
 	describe(&s, l, names)
+	if ra, err := strconv.Atoi(readText(acceptRAPath(a.Name))); err == nil {
+		s.AcceptRA = &ra
+	}
 	dir := filepath.Join(sysClassNet, a.Name)
 	if driver, err := os.Readlink(filepath.Join(dir, driverInSysfs)); err == nil {
 		s.Driver = filepath.Base(driver)
@@ -149,10 +151,8 @@ func linkState(l netlink.Link, names map[int]string) netcfg.LinkState {
 		// The same figures as by ethtool's generic netlink family, without
 		// 132 KiB of code. Virtual machines say -1 and "unknown".
 		s.Speed = max(0, readInt(filepath.Join(dir, "speed")))
-		if duplex, err := os.ReadFile(filepath.Join(dir, "duplex")); err == nil {
-			if d := strings.TrimSpace(string(duplex)); d != "unknown" {
-				s.Duplex = d
-			}
+		if d := readText(filepath.Join(dir, "duplex")); d != "unknown" {
+			s.Duplex = d
 		}
 	}
 	return s
@@ -163,12 +163,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// readInt is 0 for what cannot be read or is no number.
 func readInt(path string) int {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	n, err := strconv.Atoi(readText(path))
 	if err != nil {
 		return 0
 	}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/kernel"
@@ -179,6 +182,51 @@ func TestVMDummyLink(t *testing.T) {
 		ops, err := netcfg.Converge(k, target(step.absent))
 		if err != nil || len(ops) != step.ops {
 			t.Fatalf("absent %v: %v %v, want %d changes", step.absent, ops, err, step.ops)
+		}
+	}
+}
+
+// A node forwards, so the kernel did not ask for routers when the link went up.
+func TestRoutersAreAskedForOnALinkThatIsUp(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	for path, value := range map[string]string{"default/accept_ra": "1", "all/forwarding": "1"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+path, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	veth(t, "eth0", "peer0")
+	l, err := netlink.LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		t.Fatal(err)
+	}
+	for ready := false; !ready; time.Sleep(20 * time.Millisecond) { // until its address is known to be unique
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready = len(addrs) == 1 && addrs[0].Flags&unix.IFA_F_TENTATIVE == 0
+	}
+	heard, err := net.ListenPacket("ip6:ipv6-icmp", "::") // peer0 is a router too: it listens to ff02::2
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer heard.Close()
+	settle(t, open(t), netcfg.Link{ID: "eth0"})
+	heard.SetReadDeadline(time.Now().Add(time.Minute)) // for a hang
+	const solicitation = 133
+	for buf := make([]byte, 256); ; {
+		n, from, err := heard.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("nobody asked for routers: %v", err)
+		}
+		if n >= 16 && buf[0] == solicitation && strings.HasSuffix(from.String(), "%peer0") {
+			if own := l.Attrs().HardwareAddr.String(); net.HardwareAddr(buf[10:16]).String() != own {
+				t.Errorf("asked as %x, want %s", buf[8:16], own)
+			}
+			return
 		}
 	}
 }

@@ -12,8 +12,9 @@ import (
 const resubscribe = time.Second
 
 // Watch sends on the returned channel whenever a link may have changed
-// (appeared, vanished, carrier), and once at the start. Signals are merged: the receiver takes a Snapshot for
-// each. The channel is closed when ctx ends.
+// (appeared, vanished, carrier) or an address (by a router's advertisement, by
+// hand), and once at the start. Signals are merged: the receiver takes a
+// Snapshot for each. The channel is closed when ctx ends.
 //
 // A subscription ends by itself when the kernel's buffer overflows (ENOBUFS):
 // it is made again, and a signal is sent since changes may have been missed.
@@ -41,26 +42,39 @@ func (k *Kernel) subscription(ctx context.Context, changed chan<- struct{}) {
 	}
 	done := make(chan struct{})
 	defer close(done)
-	updates := make(chan netlink.LinkUpdate)
-	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{})
-	signal() // after subscribing: nothing between here and the snapshot is lost
-	if err != nil {
+	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
+	// The library blocks in its sends until they are received: the rest is taken
+	// so that its readers see done and leave. A channel that was not subscribed
+	// has no reader and nobody closes it.
+	defer func() { go drain(links); go drain(addrs) }()
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{}); err != nil {
+		close(links)
+		close(addrs)
+		signal()
 		return
 	}
-	// The library blocks in its send until it is received.
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{}); err != nil {
+		close(addrs)
+		signal()
+		return
+	}
+	signal() // after subscribing: nothing between here and the snapshot is lost
 	for {
+		open := true
 		select {
 		case <-ctx.Done():
-			go func() {
-				for range updates { // lets the reader see done and leave
-				}
-			}()
 			return
-		case _, open := <-updates:
-			if !open {
-				return
-			}
-			signal()
+		case _, open = <-links:
+		case _, open = <-addrs:
 		}
+		if !open {
+			return
+		}
+		signal()
+	}
+}
+
+func drain[T any](c <-chan T) {
+	for range c {
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"kubesolo.io/os/internal/netcfg"
-	"kubesolo.io/os/internal/netcfg/dhcp"
 )
 
 const (
@@ -35,22 +34,14 @@ const (
 
 // Manager is made by New and works while Run runs.
 type Manager struct {
-	o      Options
-	kernel loading
-	leases chan leaseChange
-	settle chan struct{}
+	o       Options
+	kernel  loading
+	changes chan change
+	settle  chan struct{}
 
 	mu      sync.Mutex
 	status  Status
 	changed chan struct{} // closed and replaced with every new status
-}
-
-// leaseChange comes from a DHCP client; applied is closed when the address is
-// on the link, or off it.
-type leaseChange struct {
-	client  *client
-	lease   *dhcp.Lease
-	applied chan struct{}
 }
 
 // New opens the kernel's interface; nothing is changed before Run.
@@ -65,11 +56,14 @@ func New(o Options) (*Manager, error) {
 	if o.NoLinkGrace == 0 {
 		o.NoLinkGrace = defaultGrace
 	}
+	if o.LinkLocalAfter == 0 {
+		o.LinkLocalAfter = defaultLinkLocalAfter
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
 	return &Manager{
-		o: o, kernel: k, leases: make(chan leaseChange), settle: make(chan struct{}, 1), changed: make(chan struct{}),
+		o: o, kernel: k, changes: make(chan change), settle: make(chan struct{}, 1), changed: make(chan struct{}),
 		status: Status{Missing: []string{"the network has not been looked at yet"}},
 	}, nil
 }
@@ -79,10 +73,10 @@ func New(o Options) (*Manager, error) {
 func (m *Manager) Run(ctx context.Context) {
 	defer m.kernel.Close()
 	ctx, cancel := context.WithCancel(ctx)
-	r := &runner{m: m, clients: map[string]*client{}}
+	r := &runner{m: m, config: m.o.Config, clients: map[string]*client{}}
 	defer r.wg.Wait()
 	defer cancel()
-	changes := m.kernel.Watch(ctx)
+	links := m.kernel.Watch(ctx)
 	grace := time.After(m.o.NoLinkGrace)
 	for ctx.Err() == nil {
 		var retry <-chan time.Time
@@ -93,12 +87,12 @@ func (m *Manager) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case _, open := <-changes:
+		case _, open := <-links:
 			if !open {
 				return
 			}
-		case c := <-m.leases:
-			c.client.lease = c.lease
+		case c := <-m.changes:
+			m.guarded(c.do)
 			applied = c.applied
 		case <-m.settle:
 			r.settled = true
@@ -108,6 +102,7 @@ func (m *Manager) Run(ctx context.Context) {
 				r.settled = true
 			}
 		case <-retry:
+		case <-r.fallback():
 		}
 		m.guarded(func() { r.step(ctx) })
 		if applied != nil {

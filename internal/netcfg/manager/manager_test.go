@@ -22,10 +22,10 @@ import (
 	"kubesolo.io/os/internal/nstest"
 )
 
-// serve gives 192.0.2.<host> to whoever asks on peer0.
-func serve(t *testing.T, host *atomic.Uint32) {
+// serve gives 192.0.2.<host> to whoever asks on peer0, until stop.
+func serve(t *testing.T, host *atomic.Uint32) (stop func()) {
 	t.Helper()
-	dhcptest.Serve(t, func(request, answer *dhcpv4.DHCPv4) bool {
+	return dhcptest.Serve(t, func(request, answer *dhcpv4.DHCPv4) bool {
 		answer.YourIPAddr = net.IPv4(192, 0, 2, byte(host.Load()))
 		if want := request.RequestedIPAddress(); answer.MessageType() == dhcpv4.MessageTypeAck && want != nil && !want.Equal(answer.YourIPAddr) {
 			answer.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak))

@@ -151,7 +151,7 @@ func (r *runner) choose(have netcfg.State) {
 	if err != nil {
 		o.Log.Warn("the kept node address is not used", "error", err)
 	}
-	r.node = chooseNode(o.NodeIP, kept, netcfg.Resolve(o.Config, have, r.leases()), have)
+	r.node = chooseNode(o.NodeIP, kept, netcfg.Resolve(r.config, have, r.leases()), have)
 	o.Log.Info("node address", "address", r.node.addr, "source", r.node.source)
 	if r.node.source != sourceChosen || o.NodeIPPath == "" {
 		return

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"reflect"
@@ -8,13 +9,13 @@ import (
 	"sync"
 
 	"kubesolo.io/os/internal/netcfg"
-	"kubesolo.io/os/internal/netcfg/dhcp"
 )
 
 // runner is the state that only Run's goroutine touches.
 type runner struct {
 	m       *Manager
-	wg      sync.WaitGroup // of the DHCP clients
+	config  netcfg.Config  // the one in force
+	wg      sync.WaitGroup // of the clients
 	clients map[string]*client
 	settled bool   // no more waiting: the node gets an address now
 	anyLink bool   // a link that the configuration means was seen
@@ -22,15 +23,6 @@ type runner struct {
 	unkept  string // the last error of a file
 	node    node
 	files   map[string]string // what was written last, by path
-}
-
-// client is a DHCP client and what it has.
-type client struct {
-	index   int
-	carrier bool
-	lease   *dhcp.Lease
-	stop    context.CancelFunc
-	dhcp    *dhcp.Client
 }
 
 // step does everything once, from a fresh look at the kernel.
@@ -80,90 +72,25 @@ func (r *runner) note(err error) {
 	r.refused = text
 }
 
-func (r *runner) leases() map[string]netcfg.Lease {
-	out := make(map[string]netcfg.Lease, len(r.clients))
-	for name, c := range r.clients {
-		if c.lease != nil {
-			out[name] = c.lease.ForLink()
-		}
-	}
-	return out
-}
-
 // target is the configuration applied to what is there, with the dummy link
 // when the node needs it.
 func (r *runner) target(have netcfg.State) netcfg.Want {
-	want := netcfg.Resolve(r.m.o.Config, have, r.leases())
+	want := netcfg.Resolve(r.config, have, r.leases())
 	dummy := r.node.dummy(want, have)
 	want.ARPIgnore = len(dummy.Addrs) > 0
 	want.Links = append(want.Links, dummy)
 	return want
 }
 
-// reconcile starts and stops DHCP clients as links come and go.
-func (r *runner) reconcile(ctx context.Context, have netcfg.State) {
-	for name, c := range r.clients {
-		l, ok := have.Link(name)
-		conf, selected := r.m.o.Config.Select(l, have)
-		if ok && selected && conf.DHCP4 && l.Index == c.index {
-			continue
-		}
-		c.stop()
-		delete(r.clients, name)
-	}
-	for _, l := range have.Links {
-		conf, ok := r.m.o.Config.Select(l, have)
-		if !ok {
-			continue
-		}
-		r.anyLink = true
-		if !conf.DHCP4 {
-			continue
-		}
-		c, ok := r.clients[l.Name]
-		if !ok {
-			c = r.start(ctx, l)
-			r.clients[l.Name] = c
-		}
-		if up := l.Up && l.Carrier; up != c.carrier {
-			c.carrier = up
-			c.dhcp.SetCarrier(up)
-		}
-	}
-}
-
-func (r *runner) start(ctx context.Context, l netcfg.LinkState) *client {
-	ctx, cancel := context.WithCancel(ctx)
-	c := &client{index: l.Index, stop: cancel}
-	m := r.m
-	c.dhcp = dhcp.New(dhcp.Options{
-		Link: l.Name, Hostname: m.o.Hostname, Dir: m.o.LeaseDir, Log: m.o.Log,
-		Changed: func(lease *dhcp.Lease) {
-			change := leaseChange{client: c, lease: lease, applied: make(chan struct{})}
-			select {
-			case m.leases <- change:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case <-change.applied:
-			case <-ctx.Done():
-			}
-		},
-	})
-	r.wg.Go(func() { m.guarded(func() { c.dhcp.Run(ctx) }) })
-	return c
-}
-
 // look derives the Status.
 func (r *runner) look(have netcfg.State) Status {
 	s := Status{NodeIP: r.node.addr, NodeIPSource: r.node.source}
-	want := netcfg.Resolve(r.m.o.Config, have, r.leases())
-	gateway := r.addresses(&s, want, have)
+	want := netcfg.Resolve(r.config, have, r.leases())
+	address, gateway := r.addresses(&s, want, have)
 	r.names(&s, have)
-	s.Missing = r.missing(have, len(s.Addresses) > 0, gateway)
+	s.Missing = r.missing(have, address, gateway)
 	s.Ready = len(s.Missing) == 0
-	s.Warnings = append(collisions(want), r.m.o.Config.Absent(have)...)
+	s.Warnings = append(collisions(want), r.config.Absent(have)...)
 	if r.refused != "" {
 		s.Warnings = append(s.Warnings, r.refused)
 	}
@@ -174,9 +101,10 @@ func (r *runner) look(have netcfg.State) Status {
 }
 
 // addresses fills in links, addresses and the gateway; it reports whether there
-// is an IPv4 default route that leads out.
-func (r *runner) addresses(s *Status, want netcfg.Want, have netcfg.State) bool {
-	gateway, metric := false, 0
+// is an address beyond the links themselves, and an IPv4 default route that
+// leads out.
+func (r *runner) addresses(s *Status, want netcfg.Want, have netcfg.State) (address, gateway bool) {
+	metric := 0
 	for _, w := range want.Links {
 		l, ok := have.Link(w.Name)
 		if !ok || l.Name == loopback {
@@ -189,38 +117,66 @@ func (r *runner) addresses(s *Status, want netcfg.Want, have netcfg.State) bool 
 		}
 		for _, a := range l.Addrs {
 			if a.Prefix.Addr().IsGlobalUnicast() {
-				s.Addresses = append(s.Addresses, a.Prefix)
+				address = true
 			}
+			s.Addresses = append(s.Addresses, a.Prefix)
 		}
 		l.Routes = nil
 		s.Links = append(s.Links, l)
 	}
-	return gateway
+	return address, gateway
 }
 
 // names collects name servers, search domains and time servers: what is
-// configured first, then what leases say, in the order of the links.
+// configured first, then what DHCPv4 says, then DHCPv6. Each in the order of
+// the entries of the configuration, and links of one entry by name: which link
+// the kernel found first must not decide who is asked for names.
 func (r *runner) names(s *Status, have netcfg.State) {
+	links := r.ordered(have)
 	var dns []netip.Addr
-	for _, leased := range []bool{false, true} {
-		for _, l := range have.Links {
-			conf, ok := r.m.o.Config.Select(l, have)
-			switch {
-			case !ok:
-			case !leased:
-				dns = append(dns, conf.Nameservers...)
-				s.Search = append(s.Search, conf.Search...)
-			case r.clients[l.Name] != nil && r.clients[l.Name].lease != nil:
-				lease := r.clients[l.Name].lease
-				dns = append(dns, lease.DNS...)
-				s.Search = append(s.Search, lease.Search...)
-				s.NTP = append(s.NTP, lease.NTP...)
-			}
+	for _, l := range links {
+		dns = append(dns, l.conf.Nameservers...)
+		s.Search = append(s.Search, l.conf.Search...)
+	}
+	for _, l := range links {
+		if l.client != nil && l.client.lease != nil {
+			dns = append(dns, l.client.lease.DNS...)
+			s.Search = append(s.Search, l.client.lease.Search...)
+			s.NTP = append(s.NTP, l.client.lease.NTP...)
+		}
+	}
+	for _, l := range links {
+		if l.client != nil && l.client.lease6 != nil {
+			dns = append(dns, l.client.lease6.DNS...)
+			s.Search = append(s.Search, l.client.lease6.Search...)
+			s.NTP = append(s.NTP, l.client.lease6.NTP...)
 		}
 	}
 	s.DNS = usable(dns)
 	s.Search = unique(s.Search)
 	s.NTP = unique(s.NTP)
+}
+
+type orderedLink struct {
+	name   string
+	conf   netcfg.Link
+	client *client
+}
+
+func (r *runner) ordered(have netcfg.State) []orderedLink {
+	var out []orderedLink
+	for _, l := range have.Links {
+		if conf, ok := r.config.Select(l, have); ok {
+			out = append(out, orderedLink{l.Name, conf, r.clients[l.Name]})
+		}
+	}
+	place := func(l orderedLink) int {
+		return slices.IndexFunc(r.config.Links, func(c netcfg.Link) bool { return c.ID == l.conf.ID })
+	}
+	slices.SortFunc(out, func(a, b orderedLink) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.name, b.name))
+	})
+	return out
 }
 
 // missing says what the node still waits for; nothing when an address and a
@@ -233,19 +189,22 @@ func (r *runner) missing(have netcfg.State, address, gateway bool) []string {
 	expected := false
 	found := map[string]bool{} // entries that select a link, by ID
 	for _, l := range have.Links {
-		conf, ok := r.m.o.Config.Select(l, have)
+		conf, ok := r.config.Select(l, have)
 		if !ok {
 			continue
 		}
 		found[conf.ID] = true
-		if !conf.DHCP4 || conf.Optional {
+		if !conf.DHCP4 && !conf.DHCP6 || conf.Optional {
 			continue
 		}
 		expected = true
-		if c := r.clients[l.Name]; !l.Carrier {
+		switch c := r.clients[l.Name]; {
+		case !l.Carrier:
 			out = append(out, l.Name+" has no carrier (is the cable in?)")
-		} else if c == nil || c.lease == nil {
+		case conf.DHCP4 && (c == nil || c.lease == nil):
 			out = append(out, l.Name+" has no DHCP lease yet")
+		case !conf.DHCP4 && (c == nil || c.lease6 == nil):
+			out = append(out, l.Name+" has no DHCPv6 lease yet")
 		}
 	}
 	if address && !expected {
@@ -254,7 +213,7 @@ func (r *runner) missing(have netcfg.State, address, gateway bool) []string {
 	if address && len(out) == 0 {
 		return nil // leases without a router: an isolated network
 	}
-	for _, l := range r.m.o.Config.Links {
+	for _, l := range r.config.Links {
 		if !found[l.ID] && !l.Optional {
 			out = append(out, "there is no link for "+l.String())
 		}

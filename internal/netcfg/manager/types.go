@@ -29,6 +29,9 @@ type Options struct {
 	// NoLinkGrace is how long WaitReady waits for a first link to appear on a
 	// machine that has none; 0 means 3 s.
 	NoLinkGrace time.Duration
+	// LinkLocalAfter is how long a link with a carrier waits for DHCPv4 before
+	// it takes a link-local address; 0 means 10 s.
+	LinkLocalAfter time.Duration
 	// LoadModule, if set, is called before a link of a kind is made that the
 	// kernel may have in a module.
 	LoadModule func(name, params string) error
@@ -45,13 +48,14 @@ type Status struct {
 	// configured is.
 	Ready bool `json:"ready"`
 	// Missing says in words what is not there yet, when not Ready.
-	Missing   []string           `json:"missing,omitempty"`
-	Links     []netcfg.LinkState `json:"links"`
-	Addresses []netip.Prefix     `json:"addresses,omitempty"`
-	Gateway   netip.Addr         `json:"gateway,omitzero"`
-	DNS       []netip.Addr       `json:"dns,omitempty"`
-	Search    []string           `json:"search,omitempty"`
-	NTP       []netip.Addr       `json:"ntp,omitempty"`
+	Missing []string           `json:"missing,omitempty"`
+	Links   []netcfg.LinkState `json:"links"`
+	// Addresses of the managed links, IPv4 link-local ones too.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Gateway   netip.Addr     `json:"gateway,omitzero"`
+	DNS       []netip.Addr   `json:"dns,omitempty"`
+	Search    []string       `json:"search,omitempty"`
+	NTP       []netip.Addr   `json:"ntp,omitempty"`
 	// NodeIP is Kubernetes' address of this node. Once valid it never changes
 	// while the manager lives.
 	NodeIP netip.Addr `json:"node-ip,omitzero"`

@@ -1,0 +1,194 @@
+package dhcp6
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"kubesolo.io/os/internal/nstest"
+)
+
+// dnsmasq makes the pair eth0 - peer0 and serves on peer0, which moves to a
+// network namespace of the server's own.
+func dnsmasq(t *testing.T, log string, options ...string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "eth0"
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer0"}); err != nil {
+		t.Fatal(err)
+	}
+	const script = `read go; log=$1; shift; ip link set lo up; ip addr add 2001:db8::1/64 dev peer0 nodad; ip link set peer0 up
+exec dnsmasq -k --port=0 --user=root --interface=peer0 --bind-interfaces --log-dhcp --log-facility="$log" --pid-file= --dhcp-leasefile="$log.leases" "$@"`
+	cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh", log}, options...)...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for _, name := range []string{"eth0", "peer0"} {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "peer0" {
+			err = netlink.LinkSetNsPid(l, cmd.Process.Pid)
+		} else {
+			err = netlink.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run starts a client on eth0 and returns what it reports.
+func run(t *testing.T) (c *Client, leases chan *Lease) {
+	t.Helper()
+	leases = make(chan *Lease, 10)
+	c = New(Options{Link: "eth0", Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Changed: func(l *Lease) { leases <- l }})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { c.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return c, leases
+}
+
+// next waits for the next report: the limit is for a hang, not a measure.
+func next(t *testing.T, leases chan *Lease) *Lease {
+	t.Helper()
+	select {
+	case l := <-leases:
+		return l
+	case <-time.After(60 * time.Second):
+		t.Fatal("no report from the client")
+		return nil
+	}
+}
+
+func messages(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.SplitSeq(string(b), "\n") {
+		for _, m := range []string{"SOLICIT", "ADVERTISE", "REQUEST", "RENEW", "REBIND", "REPLY", "INFORMATION-REQUEST"} {
+			if strings.Contains(line, " DHCP"+m+"(") {
+				out = append(out, m)
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestAddressesFromDnsmasq(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	log := t.TempDir() + "/log"
+	dnsmasq(t, log, "--dhcp-range=2001:db8::100,2001:db8::1ff,64,10m", "--enable-ra",
+		"--dhcp-option=option6:dns-server,[2001:db8::53]", "--dhcp-option=option6:domain-search,a.example,b.example",
+		"--dhcp-option=option6:ntp-server,[2001:db8::123]")
+	c, leases := run(t)
+	c.SetCarrier(true)
+	l := next(t, leases)
+	if l == nil || len(l.Addresses) != 1 || !netip.MustParsePrefix("2001:db8::100/120").Contains(l.Addresses[0]) {
+		t.Fatalf("lease %v", l)
+	}
+	if len(l.DNS) != 1 || strings.Join(l.Search, " ") != "a.example b.example" || len(l.NTP) != 1 || l.Lifetime != 10*time.Minute || l.T1 > 5*time.Minute {
+		t.Errorf("lease %+v", l)
+	}
+	// After a flap the same address, from the same server.
+	c.SetCarrier(false)
+	time.Sleep(50 * time.Millisecond) // lets the client see that it was away
+	c.SetCarrier(true)
+	if again := next(t, leases); again == nil || again.Addresses[0] != l.Addresses[0] {
+		t.Errorf("after the flap %v, before %v", again, l)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	e, err := open(ctx, "eth0")
+	for err != nil && ctx.Err() == nil { // the client's socket is still open
+		e, err = open(ctx, "eth0")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.conn.Close()
+	for name, act := range map[string]func(context.Context, Lease) (Lease, error){"renew": e.renew, "rebind": e.rebind} {
+		if again, err := act(ctx, *l); err != nil || again.Addresses[0] != l.Addresses[0] {
+			t.Errorf("%s: %v, %v", name, again, err)
+		}
+	}
+	// A binding that the server does not know.
+	unknown := *l
+	unknown.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8::7777")}
+	if got, err := e.renew(ctx, unknown); err == nil {
+		t.Errorf("a renewal of what the server never gave: %s", got)
+	}
+	if got := messages(t, log); !strings.HasPrefix(got, "SOLICIT ADVERTISE REQUEST REPLY SOLICIT ADVERTISE REQUEST REPLY RE") {
+		t.Errorf("messages: %s", got)
+	}
+}
+
+func TestNamesFromDnsmasq(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	log := t.TempDir() + "/log"
+	dnsmasq(t, log, "--dhcp-range=2001:db8::,ra-stateless", "--enable-ra", "--dhcp-option=option6:dns-server,[2001:db8::53]")
+	c, leases := run(t)
+	c.SetCarrier(true)
+	if l := next(t, leases); l == nil || len(l.Addresses) != 0 || len(l.DNS) != 1 {
+		t.Errorf("lease %v; messages %s", l, messages(t, log))
+	}
+}
+
+// A lease that nobody renews is dropped when it expires and not before. The
+// link does not exist, so every exchange fails.
+func TestUnrenewedLeaseExpires(t *testing.T) {
+	for name, carrier := range map[string]bool{"no server answers": true, "no carrier": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				gone := make(chan time.Duration, 1)
+				c := New(Options{Link: "absent0", Log: slog.New(slog.DiscardHandler), Changed: func(l *Lease) {
+					if l != nil {
+						t.Errorf("a lease from nowhere: %s", l)
+					}
+					gone <- time.Since(start)
+				}})
+				c.lease = &Lease{Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, Lifetime: 30 * time.Minute, T1: 15 * time.Minute, T2: 24 * time.Minute}
+				c.since = start
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go c.Run(ctx)
+				if carrier {
+					c.SetCarrier(true)
+				}
+				if after := <-gone; after != 30*time.Minute {
+					t.Errorf("dropped after %s, the lease is for 30m", after)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,223 @@
+package manager_test
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"kubesolo.io/os/internal/dhcptest"
+	"kubesolo.io/os/internal/netcfg"
+	"kubesolo.io/os/internal/nstest"
+)
+
+// limited is a context that ends a hang.
+func limited(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func sysctl(t *testing.T, path, value string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/"+path, []byte(value), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func up(t *testing.T, links ...netlink.Link) {
+	t.Helper()
+	for _, l := range links {
+		if err := netlink.LinkSetUp(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// router advertises 2001:db8::/64 and serves DHCPv6 on peer, which moves to a
+// network namespace of its own.
+func router(t *testing.T, peer netlink.Link) {
+	t.Helper()
+	const script = `read go; ip link set lo up; ip addr add 2001:db8::1/64 dev peer0 nodad; ip link set peer0 up
+exec dnsmasq -k --port=0 --user=root --interface=peer0 --bind-interfaces --pid-file= --log-facility=/dev/null --dhcp-leasefile=/dev/null --enable-ra \
+  --dhcp-range=::100,::1ff,constructor:peer0,slaac,64,10m --dhcp-option=option6:dns-server,[2001:db8::53] --dhcp-option=option6:domain-search,six.example`
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if err := netlink.LinkSetNsPid(peer, cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node forwards, and must listen to routers all the same: also on a link that
+// somebody set up before, when the kernel did not ask for routers.
+func TestIPv6OfAForwardingNode(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	sysctl(t, "net/ipv6/conf/default/accept_ra", "1")
+	sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	link, peer := dhcptest.Veth(t)
+	up(t, link)
+	router(t, peer)
+	ctx := limited(t)
+	isUp := func() bool {
+		l, err := netlink.LinkByName("eth0")
+		return err == nil && l.Attrs().OperState == netlink.OperUp
+	}
+	wait(t, ctx, isUp)
+	o := options(t, t.TempDir())
+	o.Config = netcfg.Config{Links: []netcfg.Link{{ID: "eth0", DHCP6: true}}}
+	m, _ := start(t, o)
+	if s, err := m.WaitReady(ctx); err != nil {
+		t.Fatalf("%v: %s", err, s)
+	}
+	leased, prefix := netip.MustParsePrefix("2001:db8::100/120"), netip.MustParsePrefix("2001:db8::/64")
+	wait(t, ctx, func() bool {
+		var dhcp, slaac bool
+		for _, a := range m.Status().Addresses {
+			dhcp = dhcp || a.Bits() == 128 && leased.Contains(a.Addr())
+			slaac = slaac || a.Bits() == 64 && prefix.Contains(a.Addr())
+		}
+		return dhcp && slaac && len(m.Status().DNS) > 0
+	})
+	if s := m.Status(); s.DNS[0] != netip.MustParseAddr("2001:db8::53") || strings.Join(s.Search, " ") != "six.example" {
+		t.Errorf("names: %v %q", s.DNS, s.Search)
+	}
+	hasDefault := func() bool {
+		routes, err := netlink.RouteList(link, netlink.FAMILY_V6)
+		return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool {
+			return r.Gw != nil && r.Gw.IsLinkLocalUnicast() && (r.Dst == nil || r.Dst.IP.IsUnspecified())
+		})
+	}
+	wait(t, ctx, hasDefault)
+	if got := read(t, "/proc/sys/net/ipv6/conf/eth0/accept_ra"); got != "2\n" {
+		t.Errorf("accept_ra %q", got)
+	}
+}
+
+func TestRoutersAreIgnoredOnRequest(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	sysctl(t, "net/ipv6/conf/default/accept_ra", "2")
+	_, peer := dhcptest.Veth(t)
+	up(t, peer)
+	o := options(t, t.TempDir())
+	o.Config = netcfg.Config{Links: []netcfg.Link{{ID: "eth0", AcceptRA: new(false), Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}}}}
+	m, _ := start(t, o)
+	if _, err := m.WaitReady(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, "/proc/sys/net/ipv6/conf/eth0/accept_ra"); got != "0\n" {
+		t.Errorf("accept_ra %q", got)
+	}
+}
+
+// A direct cable: no server, and the machines find each other. The address goes
+// when a server comes.
+func TestLinkLocalUntilALeaseComes(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	_, peer := dhcptest.Veth(t)
+	up(t, peer)
+	o := options(t, t.TempDir())
+	o.LinkLocalAfter = time.Millisecond
+	m, _ := start(t, o)
+	ctx := limited(t)
+	local := netip.MustParsePrefix("169.254.0.0/16")
+	wait(t, ctx, func() bool { a := m.Status().Addresses; return len(a) == 1 && local.Contains(a[0].Addr()) })
+	if s := m.Status(); s.Ready || s.NodeIP.IsValid() {
+		t.Errorf("a link-local address is no network to run a node with: %s", s)
+	}
+	var host atomic.Uint32
+	host.Store(10)
+	serve(t, &host)
+	wait(t, ctx, func() bool { return m.Status().Ready })
+	if got, want := m.Status().String(), "ready 192.0.2.10/24 via 192.0.2.1 dns 192.0.2.53 node 192.0.2.10 (chosen)"; got != want {
+		t.Errorf("status\n got %s\nwant %s", got, want)
+	}
+}
+
+// A card that comes late, goes, and comes back; its address stays the node's.
+func TestLinkComesAndGoes(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	o := options(t, t.TempDir())
+	o.NoLinkGrace = time.Hour
+	m, _ := start(t, o)
+	ctx := limited(t)
+	wait(t, ctx, func() bool { return strings.Contains(m.Status().String(), "there is no link for eth0") })
+	var host atomic.Uint32
+	host.Store(10)
+	for round := range 2 {
+		link, peer := dhcptest.Veth(t)
+		up(t, peer)
+		stop := serve(t, &host)
+		wait(t, ctx, func() bool { return m.Status().Ready })
+		if s := m.Status(); s.NodeIP != netip.MustParseAddr("192.0.2.10") {
+			t.Errorf("round %d: %s", round, s)
+		}
+		stop()
+		if err := netlink.LinkDel(link); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, ctx, func() bool { return !m.Status().Ready })
+		if s := m.Status(); len(s.Addresses) != 0 || s.NodeIP != netip.MustParseAddr("192.0.2.10") {
+			t.Errorf("round %d, without the link: %s", round, s)
+		}
+	}
+}
+
+// Modules are asked for before the links that need them, and a bridge over a
+// DHCP link takes its lease.
+func TestBridgeWithALease(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	_, peer := dhcptest.Veth(t)
+	up(t, peer)
+	var host atomic.Uint32
+	host.Store(10)
+	serve(t, &host)
+	o := options(t, t.TempDir())
+	o.Config = netcfg.Config{Links: []netcfg.Link{
+		{ID: "eth0", DHCP4: true},
+		{ID: "lan", DHCP4: true, Bridge: &netcfg.Bridge{Ports: []string{"eth0", "eth9"}, STP: new(false)}},
+	}}
+	var asked []string
+	o.LoadModule = func(name, params string) error { asked = append(asked, name+params); return nil }
+	m, stop := start(t, o)
+	s, err := m.WaitReady(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if len(s.Addresses) != 1 || len(asked) != 1 || asked[0] != "bridge" {
+		t.Errorf("asked for %q; %s", asked, s)
+	}
+	if !slices.Contains(s.Warnings, "lan: there is no link for its port eth9") {
+		t.Errorf("warnings %q", s.Warnings)
+	}
+	for _, l := range s.Links {
+		if l.Name == "eth0" && len(l.Addrs) != 0 {
+			t.Errorf("the port has %v", l.Addrs)
+		}
+	}
+}
