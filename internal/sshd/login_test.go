@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLoginWithKey(t *testing.T) {
@@ -186,6 +188,44 @@ func TestListenerFollowsConfiguration(t *testing.T) {
 	if conn, err := net.Dial("tcp", "127.0.0.1:"+n.port); err == nil {
 		conn.Close()
 		t.Error("the port is open without keys")
+	}
+}
+
+// The kernel ends the connections of clients that vanished, silent or not. To
+// wait for it would take a minute: the test asks for what is set.
+func TestVanishedClientsEnd(t *testing.T) {
+	listener, err := listenOn(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		for name, option := range map[string]struct{ level, number, want int }{
+			"SO_KEEPALIVE": {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, "TCP_KEEPIDLE": {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 30},
+			"TCP_KEEPINTVL": {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 10}, "TCP_KEEPCNT": {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+			"TCP_USER_TIMEOUT": {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 60_000},
+		} {
+			if got, err := unix.GetsockoptInt(int(fd), option.level, option.number); got != option.want || err != nil {
+				t.Errorf("%s is %d, %v", name, got, err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

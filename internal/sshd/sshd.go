@@ -11,12 +11,15 @@ package sshd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/cgroup"
 )
@@ -116,11 +119,7 @@ func (s *server) listen(ctx context.Context) error {
 		}
 		s.signer = signer
 	}
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		// A client that vanished is noticed within a minute: its shell ends then.
-		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
-	}}
-	listener, err := config.Listen(ctx, "tcp", s.Address)
+	listener, err := listenOn(ctx, s.Address)
 	if err != nil {
 		return err
 	}
@@ -128,6 +127,28 @@ func (s *server) listen(ctx context.Context) error {
 	signer := s.signer
 	s.wait.Go(func() { s.accept(ctx, listener, signer) })
 	return nil
+}
+
+// goneAfter is when a client that vanished without a word is taken for gone, and
+// its sessions end.
+const goneAfter = time.Minute
+
+// listenOn makes the listener, whose connections inherit what is set here.
+func listenOn(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{
+		// While nothing is said.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: goneAfter / 2, Interval: goneAfter / 6, Count: 3},
+		// While output is not acknowledged, for which the kernel's own limit
+		// is some 15 minutes (tcp(7), tcp_retries2).
+		Control: func(_, _ string, c syscall.RawConn) error {
+			var result error
+			err := c.Control(func(fd uintptr) {
+				result = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(goneAfter/time.Millisecond))
+			})
+			return errors.Join(err, result)
+		},
+	}
+	return config.Listen(ctx, "tcp", address)
 }
 
 func (s *server) close() {
