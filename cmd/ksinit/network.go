@@ -20,6 +20,7 @@ func (n *node) startNetwork(ctx context.Context) error {
 	m, err := manager.New(manager.Options{
 		Config: n.config.Network, Hostname: n.config.Hostname, NodeIP: n.config.KubeSolo.NodeIP,
 		NodeIPPath: "/var/lib/network/node-ip", LeaseDir: "/var/lib/network/leases",
+		TrialPath:  "/var/lib/network/trial.json",
 		ResolvPath: "/run/etc/resolv.conf", HostsPath: "/run/etc/hosts",
 		LoadModule: func(name, params string) error {
 			tree, err := n.modules()

@@ -147,7 +147,15 @@ func (w *Want) order() {
 			}
 		}
 	}
-	slices.SortStableFunc(w.Links, func(a, b WantLink) int { return cmp.Compare(depth[a.Name], depth[b.Name]) })
+	var ordered []WantLink
+	for d := 0; len(ordered) < len(w.Links); d++ {
+		for _, l := range w.Links {
+			if depth[l.Name] == d {
+				ordered = append(ordered, l)
+			}
+		}
+	}
+	w.Links = ordered
 }
 
 func (w Want) link(name string) (WantLink, bool) {

@@ -1,7 +1,6 @@
 package netcfg
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -65,40 +64,45 @@ type Lease struct {
 func Resolve(c Config, have State, leases map[string]Lease) Want {
 	have = c.stacked(have)
 	var w Want
-	type selected struct {
-		link  LinkState
-		entry Link
-		place int
-	}
-	var all []selected
+	var links []LinkState
+	var entries []Link // of links
 	for _, l := range have.Links {
 		if l.Name == "lo" {
 			// The kernel gives it 127.0.0.1/8 and ::1 when it goes up.
 			w.Links = append(w.Links, WantLink{Name: l.Name})
 		} else if entry, ok := c.Select(l, have); ok && !c.floats(entry, have) {
-			all = append(all, selected{l, entry, c.position(entry.ID)})
+			links, entries = append(links, l), append(entries, entry)
 		}
 	}
-	// Which route gives way to which must not depend on which link was found
-	// first.
-	slices.SortStableFunc(all, func(a, b selected) int { return cmp.Compare(a.place, b.place) })
+	// By entry: which route gives way to which must not depend on which link
+	// was found first. Ports without an entry come before (place -1).
 	taken := map[routeKey]bool{}
-	for _, s := range all {
-		t := WantLink{Name: s.link.Name, MTU: s.entry.MTU, Addrs: slices.Clone(s.entry.Addresses)}
-		t.make(c, s.entry, have)
-		if master, ok := c.master(s.link, have); ok {
-			t.Master = master.ID
+	for place := -1; place < len(c.Links); place++ {
+		for i, l := range links {
+			if c.position(entries[i].ID) == place {
+				w.Links = append(w.Links, c.target(l, entries[i], have, leases[l.Name], DHCPMetric+entryStep*max(place, 0), taken))
+			}
 		}
-		t.AcceptRA = new(s.entry.AcceptRA == nil || *s.entry.AcceptRA)
-		for _, r := range s.entry.Routes {
-			r.Protocol = ProtoStatic
-			t.addRoute(r, taken)
-		}
-		t.addLease(leases[s.link.Name], s.entry, DHCPMetric+entryStep*max(s.place, 0)+min(s.link.Index, entryStep-1), taken)
-		w.Links = append(w.Links, t)
 	}
 	w.order()
 	return w
+}
+
+// target is what one link should be; its routes from DHCP have the metric, and
+// the link's index in addition.
+func (c Config) target(l LinkState, entry Link, have State, lease Lease, metric int, taken map[routeKey]bool) WantLink {
+	t := WantLink{Name: l.Name, MTU: entry.MTU, Addrs: slices.Clone(entry.Addresses)}
+	t.make(c, entry, have)
+	if master, ok := c.master(l, have); ok {
+		t.Master = master.ID
+	}
+	t.AcceptRA = new(entry.AcceptRA == nil || *entry.AcceptRA)
+	for _, r := range entry.Routes {
+		r.Protocol = ProtoStatic
+		t.addRoute(r, taken)
+	}
+	t.addLease(lease, entry, metric+min(l.Index, entryStep-1), taken)
+	return t
 }
 
 func (t *WantLink) addLease(lease Lease, conf Link, metric int, taken map[routeKey]bool) {

@@ -12,6 +12,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -98,15 +99,18 @@ func (k *Kernel) Snapshot() (netcfg.State, error) {
 
 	var s netcfg.State
 	at := make(map[int]int, len(links)) // link index to place in s.Links
-	links = slices.DeleteFunc(links, func(l netlink.Link) bool { return l == nil || l.Attrs() == nil })
-	// Old kernels list by a hash of the index. The order of appearance puts
-	// each VLAN after the link below it.
-	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
+	byIndex := make(map[int]netlink.Link, len(links))
 	names := make(map[int]string, len(links))
 	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-		at[l.Attrs().Index] = len(s.Links)
-		s.Links = append(s.Links, linkState(l, names))
+		if l != nil && l.Attrs() != nil {
+			byIndex[l.Attrs().Index], names[l.Attrs().Index] = l, l.Attrs().Name
+		}
+	}
+	// Old kernels list by a hash of the index. The order of appearance puts
+	// each VLAN after the link below it.
+	for _, index := range slices.Sorted(maps.Keys(byIndex)) {
+		at[index] = len(s.Links)
+		s.Links = append(s.Links, linkState(byIndex[index], names))
 	}
 	for _, a := range addrs {
 		p, ok := prefix(a.IPNet)
@@ -127,7 +131,7 @@ func (k *Kernel) Snapshot() (netcfg.State, error) {
 	return s, nil
 }
 
-// linkState reads one link; names are those of the links before it.
+// linkState reads one link; names are those of all links by index.
 func linkState(l netlink.Link, names map[int]string) netcfg.LinkState {
 	a := l.Attrs()
 	s := netcfg.LinkState{

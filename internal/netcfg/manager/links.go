@@ -15,10 +15,10 @@ import (
 // for 30 s) does no harm, the address goes when the lease comes.
 const defaultLinkLocalAfter = 10 * time.Second
 
-// change comes from a client's goroutine: do runs in the manager's, and applied
-// is closed when the kernel has been brought to it.
+// change comes from another goroutine: do runs in the manager's, and applied is
+// closed when the kernel has been brought to it.
 type change struct {
-	do      func()
+	do      func(*runner)
 	applied chan struct{}
 }
 
@@ -119,7 +119,7 @@ func (r *runner) start(ctx context.Context, l netcfg.LinkState, a asks) *client 
 		c.v4 = dhcp.New(dhcp.Options{
 			Link: l.Name, Hostname: m.o.Hostname, Dir: m.o.LeaseDir, Log: m.o.Log,
 			Changed: func(lease *dhcp.Lease) {
-				m.send(ctx, func() {
+				m.send(ctx, func(*runner) {
 					c.lease, c.waiting = lease, time.Now()
 					if lease != nil {
 						c.endLinkLocal()
@@ -131,7 +131,7 @@ func (r *runner) start(ctx context.Context, l netcfg.LinkState, a asks) *client 
 	}
 	if a.v6 {
 		c.v6 = dhcp6.New(dhcp6.Options{Link: l.Name, Log: m.o.Log, Changed: func(lease *dhcp6.Lease) {
-			m.send(ctx, func() { c.lease6 = lease })
+			m.send(ctx, func(*runner) { c.lease6 = lease })
 		}})
 		r.wg.Go(func() { m.guarded(func() { c.v6.Run(ctx) }) })
 	}
@@ -145,7 +145,7 @@ func (r *runner) startLinkLocal(c *client, link string) {
 	r.wg.Go(func() {
 		m.guarded(func() {
 			linklocal.Run(ctx, linklocal.Options{Link: link, Log: m.o.Log, Changed: func(p netip.Prefix) {
-				m.send(ctx, func() {
+				m.send(ctx, func(*runner) {
 					if ctx.Err() == nil {
 						c.linkLocal = p
 					}
@@ -164,7 +164,7 @@ func (c *client) endLinkLocal() {
 
 // send has the manager's goroutine do something, and returns when the kernel
 // has been brought to it or ctx ends.
-func (m *Manager) send(ctx context.Context, do func()) {
+func (m *Manager) send(ctx context.Context, do func(*runner)) {
 	c := change{do: do, applied: make(chan struct{})}
 	select {
 	case m.changes <- c:

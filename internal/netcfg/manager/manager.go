@@ -73,7 +73,8 @@ func New(o Options) (*Manager, error) {
 func (m *Manager) Run(ctx context.Context) {
 	defer m.kernel.Close()
 	ctx, cancel := context.WithCancel(ctx)
-	r := &runner{m: m, config: m.o.Config, clients: map[string]*client{}}
+	r := &runner{m: m, clients: map[string]*client{}}
+	r.config, r.rejected = resume(m.o.TrialPath, m.o.Config, m.o.Log)
 	defer r.wg.Wait()
 	defer cancel()
 	links := m.kernel.Watch(ctx)
@@ -92,7 +93,7 @@ func (m *Manager) Run(ctx context.Context) {
 				return
 			}
 		case c := <-m.changes:
-			m.guarded(c.do)
+			m.guarded(func() { c.do(r) })
 			applied = c.applied
 		case <-m.settle:
 			r.settled = true
@@ -103,6 +104,8 @@ func (m *Manager) Run(ctx context.Context) {
 			}
 		case <-retry:
 		case <-r.fallback():
+		case <-r.trial.expired():
+			r.revert("nobody confirmed it")
 		}
 		m.guarded(func() { r.step(ctx) })
 		if applied != nil {

@@ -1,8 +1,8 @@
 package manager
 
 import (
-	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -15,6 +15,7 @@ import (
 type runner struct {
 	m       *Manager
 	config  netcfg.Config  // the one in force
+	trial   *trial         // nil while none runs
 	wg      sync.WaitGroup // of the clients
 	clients map[string]*client
 	settled bool   // no more waiting: the node gets an address now
@@ -22,7 +23,9 @@ type runner struct {
 	refused string // the last error of Converge
 	unkept  string // the last error of a file
 	node    node
-	files   map[string]string // what was written last, by path
+	// rejected says why the configuration of this boot is not in force.
+	rejected string
+	files    map[string]string // what was written last, by path
 }
 
 // step does everything once, from a fresh look at the kernel.
@@ -91,11 +94,13 @@ func (r *runner) look(have netcfg.State) Status {
 	s.Missing = r.missing(have, address, gateway)
 	s.Ready = len(s.Missing) == 0
 	s.Warnings = append(collisions(want), r.config.Absent(have)...)
-	if r.refused != "" {
-		s.Warnings = append(s.Warnings, r.refused)
+	for _, w := range []string{r.refused, r.unkept, r.rejected} {
+		if w != "" {
+			s.Warnings = append(s.Warnings, w)
+		}
 	}
-	if r.unkept != "" {
-		s.Warnings = append(s.Warnings, r.unkept)
+	if r.trial != nil {
+		s.TrialUntil = r.trial.until
 	}
 	return s
 }
@@ -158,24 +163,26 @@ func (r *runner) names(s *Status, have netcfg.State) {
 }
 
 type orderedLink struct {
-	name   string
 	conf   netcfg.Link
 	client *client
 }
 
 func (r *runner) ordered(have netcfg.State) []orderedLink {
-	var out []orderedLink
+	byName := map[string]netcfg.Link{}
 	for _, l := range have.Links {
 		if conf, ok := r.config.Select(l, have); ok {
-			out = append(out, orderedLink{l.Name, conf, r.clients[l.Name]})
+			byName[l.Name] = conf
 		}
 	}
-	place := func(l orderedLink) int {
-		return slices.IndexFunc(r.config.Links, func(c netcfg.Link) bool { return c.ID == l.conf.ID })
+	names := slices.Sorted(maps.Keys(byName))
+	var out []orderedLink
+	for _, entry := range r.config.Links {
+		for _, name := range names {
+			if byName[name].ID == entry.ID {
+				out = append(out, orderedLink{byName[name], r.clients[name]})
+			}
+		}
 	}
-	slices.SortFunc(out, func(a, b orderedLink) int {
-		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.name, b.name))
-	})
 	return out
 }
 

@@ -23,6 +23,9 @@ type Options struct {
 	NodeIPPath string
 	// LeaseDir keeps one file per link: /var/lib/network/leases.
 	LeaseDir string
+	// TrialPath keeps a configuration that was tried and not confirmed:
+	// /var/lib/network/trial.json.
+	TrialPath string
 	// ResolvPath and HostsPath: /run/etc/resolv.conf, /run/etc/hosts.
 	ResolvPath string
 	HostsPath  string
@@ -62,8 +65,11 @@ type Status struct {
 	// NodeIPSource is one of: configured, kept, chosen, none (a dummy address,
 	// since there is no network).
 	NodeIPSource string `json:"node-ip-source,omitempty"`
+	// TrialUntil is when a configuration on trial is taken back, zero while none
+	// is; see [Manager.Try].
+	TrialUntil time.Time `json:"trial-until,omitzero"`
 	// Warnings: refused operations, ranges that collide with those of pods
-	// and services.
+	// and services, a configuration that was not confirmed.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -86,6 +92,9 @@ func (s Status) String() string {
 	}
 	if s.NodeIP.IsValid() {
 		parts = append(parts, "node "+s.NodeIP.String()+" ("+s.NodeIPSource+")")
+	}
+	if !s.TrialUntil.IsZero() {
+		parts = append(parts, "on trial until "+s.TrialUntil.UTC().Format(time.RFC3339))
 	}
 	return strings.Join(parts, " ")
 }
