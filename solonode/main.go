@@ -17,6 +17,7 @@ import (
 
 	"kubesolo.io/os/solonode/internal/node"
 	"kubesolo.io/os/solonode/internal/options"
+	"kubesolo.io/os/solonode/internal/statecopy"
 	"kubesolo.io/os/solonode/internal/tuning"
 )
 
@@ -28,6 +29,9 @@ func main() {
 // that failed, 2 for wrong usage.
 func run(args []string) int {
 	begin := time.Now()
+	if len(args) > 0 && args[0] == "state" {
+		return state(args[1:])
+	}
 	opts, err := options.Parse(args, os.Getenv)
 	switch {
 	case errors.Is(err, options.ErrHelp):
@@ -64,6 +68,25 @@ func run(args []string) int {
 		return 1
 	}
 	log("node stopped")
+	return 0
+}
+
+// state runs `kubesolo state`: 0 for done, 1 for not done, 2 for wrong usage.
+func state(args []string) int {
+	opts, err := options.Parse(nil, os.Getenv)
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		err = statecopy.Command(ctx, statecopy.Environment{Store: node.StateStore(opts), Socket: statecopy.Socket, Out: os.Stdout}, args)
+	}
+	switch {
+	case errors.Is(err, statecopy.ErrUsage):
+		fmt.Fprintln(os.Stderr, "kubesolo:", err)
+		return 2
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "kubesolo:", err)
+		return 1
+	}
 	return 0
 }
 

@@ -2,6 +2,7 @@ package datastore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -17,14 +18,18 @@ import (
 	"github.com/k3s-io/kine/pkg/server"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"kubesolo.io/os/solonode/internal/recovery"
 )
 
 // Config says where the files are.
 type Config struct {
 	File   string // state.db
 	Socket string // absolute path, at most 107 bytes (sockaddr_un)
-	Repair bool   // drop a write-ahead log that fails the check
-	Log    func(line string)
+
+	// Opened, if set, gets the connections once the database is open. They are
+	// closed when Run returns.
+	Opened func(db *sql.DB)
 }
 
 const (
@@ -46,14 +51,11 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o700); err != nil {
 		return fmt.Errorf("datastore: %w", err)
 	}
-	if err := Check(ctx, cfg); err != nil {
-		return err
-	}
 	// The backend outlives ctx until the last request has been answered.
 	backendCtx, stopBackend := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackend()
 	var backendDone sync.WaitGroup
-	_, backend, err := sqlite.New(backendCtx, &backendDone, &drivers.Config{
+	plain, dialect, err := sqlite.NewVariant(backendCtx, &backendDone, "sqlite3", &drivers.Config{
 		DataSourceName:       cfg.File + parameters,
 		ConnectionPoolConfig: generic.ConnectionPoolConfig{MaxIdle: 2, MaxOpen: 8, MaxIdleTime: 2 * time.Minute},
 		PollInterval:         time.Second,
@@ -64,10 +66,27 @@ func Run(ctx context.Context, cfg Config) error {
 		CompactBatchSize:     1000,
 	})
 	if err != nil {
-		return fmt.Errorf("datastore %s: %w", cfg.File, err)
+		return cfg.damaged(err)
+	}
+	failed := make(chan error, 1)
+	backend := &durable{
+		Backend: plain, log: &groupSync{sync: func() error { return syncLog(cfg.File + "-wal") }},
+		fail: func(err error) {
+			select {
+			case failed <- err:
+			default:
+			}
+		},
 	}
 	if err := backend.Start(backendCtx); err != nil {
+		return cfg.damaged(err)
+	}
+	// The files' names, too, must be on the medium before the first answer.
+	if err := syncDir(filepath.Dir(cfg.File)); err != nil {
 		return fmt.Errorf("datastore %s: %w", cfg.File, err)
+	}
+	if cfg.Opened != nil {
+		cfg.Opened(dialect.DB)
 	}
 	listener, err := listen(ctx, cfg.Socket)
 	if err != nil {
@@ -82,15 +101,14 @@ func Run(ctx context.Context, cfg Config) error {
 	)
 	server.New(backend, "unix", 5*time.Second, emulatedVersion).Register(grpcServer)
 
-	syncCtx, stopSync := context.WithCancel(backendCtx)
-	defer stopSync()
-	go Syncer(syncCtx, cfg.File+"-wal", cfg.Log)
-
 	served := make(chan error, 1)
 	go func() { served <- grpcServer.Serve(listener) }()
 	select {
 	case err = <-served:
 		err = fmt.Errorf("datastore: %w", err)
+	case err = <-failed:
+		err = cfg.damaged(err)
+		grpcServer.Stop()
 	case <-ctx.Done():
 		force := time.AfterFunc(gracePeriod, grpcServer.Stop)
 		grpcServer.GracefulStop()
@@ -127,26 +145,19 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Syncer writes the log file to the medium once a second while it changes.
-func Syncer(ctx context.Context, file string, log func(string)) {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	var lastSize int64
-	var lastChange time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		info, err := os.Stat(file)
-		if err != nil || (info.Size() == lastSize && info.ModTime().Equal(lastChange)) {
-			continue
-		}
-		if err := syncData(file); err != nil {
-			log("datastore: " + err.Error())
-			continue
-		}
-		lastSize, lastChange = info.Size(), info.ModTime()
+// damaged notes a damage of the file for the next start.
+func (cfg Config) damaged(err error) error {
+	err = fmt.Errorf("datastore %s: %w", cfg.File, err)
+	if !recovery.Damaged(err) {
+		return err
 	}
+	return errors.Join(err, recovery.Suspect(cfg.File, err))
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -3,11 +3,18 @@
 // without authentication, where every pod in the host network can read all
 // Secrets.
 //
-// Durability: SQLite runs in WAL mode with synchronous=NORMAL, which never
-// breaks the file but may lose the last commits at a power cut. Syncer bounds
-// that loss to a second with one fdatasync per second of activity, instead of
-// one per commit, which cost minutes at the first boot on SD cards.
+// Durability: a write is answered when it is on the medium. SQLite runs in WAL
+// mode with synchronous=NORMAL, which orders what it writes but leaves the last
+// commits to the page cache; each answer then waits for one fdatasync of the
+// log that began after its commit. Requests that arrive together share it.
+// synchronous=FULL gives the same promise with a sync for every commit, inside
+// SQLite's write lock.
 //
-// The database is checked for corruption before it is opened (Check). Tested
-// with real files.
+// A reader may see a write shortly before it is on the medium, and a power cut
+// then takes both back: nobody was told that it had been kept.
+//
+// The file is opened as package recovery left it. A file that turns out to be
+// damaged while it is used ends the store, and with it the process: the next
+// start checks all of it. Tested with real files, and with power cuts in
+// test/small.
 package datastore

@@ -12,7 +12,6 @@ import (
 	"kubesolo.io/os/solonode/internal/addons"
 	"kubesolo.io/os/solonode/internal/apiserver"
 	"kubesolo.io/os/solonode/internal/controllers"
-	"kubesolo.io/os/solonode/internal/datastore"
 	"kubesolo.io/os/solonode/internal/hostnet"
 	"kubesolo.io/os/solonode/internal/kubelet"
 	"kubesolo.io/os/solonode/internal/lifecycle"
@@ -27,6 +26,7 @@ import (
 // The stop limits add up to less than 20 s.
 func (n *node) components() []lifecycle.Component {
 	list := append(n.controlPlane(), n.helpers()...)
+	list = append(list, n.stateSocket())
 	if !n.ControlPlaneOnly {
 		list = append(list, n.hostComponents()...)
 	}
@@ -36,16 +36,11 @@ func (n *node) components() []lifecycle.Component {
 			settle.Needs = append(settle.Needs, component.Name)
 		}
 	}
-	return append(list, settle)
+	return append(list, settle, n.stateCopies(settle.Needs))
 }
 
 func (n *node) controlPlane() []lifecycle.Component {
-	store := datastore.Config{
-		File:   filepath.Join(n.Options.Path, "kine", "state.db"),
-		Socket: n.socket(),
-		Repair: n.Options.DBWALRepair,
-		Log:    n.Log,
-	}
+	store := n.datastore()
 	api := apiserver.Config{
 		PKI: n.pki.Dir, DatastoreSock: store.Socket, Advertise: n.choice.Address.String(),
 		Port: options.APIServerPort, ServiceCIDR: options.ServiceCIDR, ClusterDomain: options.ClusterDomain,
@@ -53,7 +48,7 @@ func (n *node) controlPlane() []lifecycle.Component {
 	return []lifecycle.Component{
 		{
 			Name:        "datastore",
-			Run:         func(ctx context.Context) error { return datastore.Run(ctx, store) },
+			Run:         func(ctx context.Context) error { return n.runDatastore(ctx, store) },
 			Ready:       store.Ready,
 			StopTimeout: 5 * time.Second,
 		},
@@ -220,9 +215,9 @@ func flagReady(flag *atomic.Bool) func(context.Context) error {
 
 // socket is kept off the data partition: a file system of the host may not
 // know sockets, and its path must stay short.
-func (n *node) socket() string {
+func (n *node) socket(name string) string {
 	if n.ControlPlaneOnly {
-		return filepath.Join(n.Options.Path, "kine", "kine.sock")
+		return filepath.Join(n.Options.Path, "kine", name)
 	}
-	return filepath.Join(socketDir, "kine.sock")
+	return filepath.Join(socketDir, name)
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"kubesolo.io/os/solonode/internal/options"
+	"kubesolo.io/os/solonode/internal/statecopy"
 )
 
 const limit = 3 * time.Minute
@@ -40,6 +42,7 @@ func TestMain(m *testing.M) {
 		stop()
 	}()
 	opts, err := options.Parse(nil, func(string) string { return "" })
+	opts.StateCopies = filepath.Join(path, "copies")
 	opts.Path, opts.NodeName, opts.NodeIP = path, "node1", netip.MustParseAddr(os.Getenv(childAddress))
 	if err == nil {
 		var lines sync.Mutex
@@ -105,7 +108,46 @@ func TestControlPlane(t *testing.T) {
 		t.Error("the address change replaced the authority or the service account key")
 	}
 	eventually(ctx, t, "the kubernetes Service has the new address", func() error { return endpointIs(ctx, client, "10.40.0.2") })
+	copyState(ctx, t, path)
 	second.stop(t)
+
+	// Nothing of the file is left but its length.
+	state := filepath.Join(path, "kine", "state.db")
+	info, err := os.Stat(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(state, bytes.Repeat([]byte{0xa5}, int(info.Size())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third := startNode(t, path, "10.40.0.2")
+	client = third.client(t)
+	if got, err := client.CoreV1().ConfigMaps("default").Get(ctx, "kept", metav1.GetOptions{}); err != nil || got.Data["a"] != "b" {
+		t.Errorf("object after the recovery: %v, error %v", got, err)
+	}
+	review = &authv1.TokenReview{Spec: authv1.TokenReviewSpec{Token: token.Status.Token}}
+	if review, err = client.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{}); err != nil || !review.Status.Authenticated {
+		t.Errorf("old token after the recovery: %+v, error %v", review.Status, err)
+	}
+	third.stop(t)
+	if broken, err := filepath.Glob(state + ".broken-*"); err != nil || len(broken) != 1 {
+		t.Errorf("kept aside: %v, %v", broken, err)
+	}
+}
+
+// copyState asks the running node as an operator does.
+func copyState(ctx context.Context, t *testing.T, path string) {
+	t.Helper()
+	store := StateStore(options.Options{Path: path, StateCopies: filepath.Join(path, "copies"), StateCopiesKeep: 4})
+	err := statecopy.Command(ctx, statecopy.Environment{
+		Store: store, Socket: filepath.Join(path, "kine", "state.sock"), Out: t.Output(),
+	}, []string{"copy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := store.List(); err != nil || len(list) != 1 || list[0].Key != store.Key {
+		t.Errorf("copies %+v, %v", list, err)
+	}
 }
 
 func endpointIs(ctx context.Context, client kubernetes.Interface, address string) error {

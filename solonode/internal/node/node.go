@@ -18,6 +18,7 @@ import (
 	"kubesolo.io/os/solonode/internal/lifecycle"
 	"kubesolo.io/os/solonode/internal/options"
 	"kubesolo.io/os/solonode/internal/pki"
+	"kubesolo.io/os/solonode/internal/statecopy"
 )
 
 const (
@@ -52,6 +53,7 @@ type node struct {
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
 	begin   time.Time
+	keeper  *statecopy.Keeper
 }
 
 // Run prepares files and network, then runs the components until ctx ends or
@@ -86,6 +88,7 @@ func (n *node) prepare() error {
 	if len(signed) > 0 {
 		n.Log("certificates signed: " + strings.Join(signed, " "))
 	}
+	n.keeper = statecopy.NewKeeper(StateStore(n.Options), n.copyInterval(), n.Log)
 	return n.connect()
 }
 

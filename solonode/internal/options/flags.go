@@ -1,6 +1,10 @@
 package options
 
-import "github.com/spf13/pflag"
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+)
 
 // setting ties a flag to its environment variable. ignored says why a flag is
 // accepted and not used.
@@ -29,7 +33,10 @@ func settings() []setting {
 		{flag: "container-mode", env: "KUBESOLO_CONTAINER_MODE", ignored: "this build runs on a host, never inside a container"},
 		{flag: "local-storage", env: "KUBESOLO_LOCAL_STORAGE"},
 		{flag: "local-storage-shared-path", env: "KUBESOLO_LOCAL_STORAGE_SHARED_PATH"},
-		{flag: "db-wal-repair", env: "KUBESOLO_DB_WAL_REPAIR"},
+		{flag: "db-wal-repair", env: "KUBESOLO_DB_WAL_REPAIR", ignored: "a damaged database is always repaired, see kubesolo state"},
+		{flag: "state-copies", env: "KUBESOLO_STATE_COPIES"},
+		{flag: "state-copy-every", env: "KUBESOLO_STATE_COPY_EVERY"},
+		{flag: "state-copies-keep", env: "KUBESOLO_STATE_COPIES_KEEP"},
 		{flag: "cpu-manager-policy", env: "KUBESOLO_CPU_MANAGER_POLICY"},
 		{flag: "cpu-manager-policy-options", env: "KUBESOLO_CPU_MANAGER_POLICY_OPTIONS"},
 		{flag: "reserved-cpus", env: "KUBESOLO_RESERVED_CPUS"},
@@ -81,7 +88,9 @@ func (raw *rawOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&raw.RuntimeEndpoint, "container-runtime-endpoint", "unix:///run/containerd/containerd.sock", "CRI socket of the container runtime")
 	fs.BoolVar(&raw.LocalStorage, "local-storage", true, "deploy the local-path storage provisioner")
 	fs.StringVar(&raw.LocalStorageSharedPath, "local-storage-shared-path", "", "shared file system for the local-path provisioner")
-	fs.BoolVar(&raw.DBWALRepair, "db-wal-repair", false, "drop a write-ahead log that fails the database check")
+	fs.StringVar(&raw.StateCopies, "state-copies", "/data/kubesolo-copies", "directory for copies of the database (empty: no copies)")
+	fs.DurationVar(&raw.StateCopyEvery, "state-copy-every", 6*time.Hour, "time between copies (0: only when asked)")
+	fs.IntVar(&raw.StateCopiesKeep, "state-copies-keep", 4, "number of copies that are kept")
 	fs.StringVar(&raw.CPUManagerPolicy, "cpu-manager-policy", "none", "kubelet CPU manager policy: none or static")
 	fs.StringVar(&raw.cpuManagerOptions, "cpu-manager-policy-options", "", "comma-separated key=value options of the policy")
 	fs.StringVar(&raw.ReservedCPUs, "reserved-cpus", "", "CPU list kept from pods")
@@ -93,7 +102,7 @@ func (raw *rawOptions) flags() *pflag.FlagSet {
 	fs.BoolVar(&raw.version, "version", false, "print the version and exit")
 	for _, setting := range settings() {
 		switch setting.flag {
-		case "container-mode", "portainer-edge-async", "d2k", "full":
+		case "db-wal-repair", "container-mode", "portainer-edge-async", "d2k", "full":
 			fs.BoolVar(&raw.unusedBool, setting.flag, false, "no effect: "+setting.ignored)
 		case "portainer-edge-id", "portainer-edge-key", "portainer-edge-image", "d2k-namespace":
 			fs.StringVar(&raw.unused, setting.flag, "", "no effect: "+setting.ignored)

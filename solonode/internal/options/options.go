@@ -38,12 +38,14 @@ type Options struct {
 	NodeName               string        // "": host name
 	MTU                    int           // of the pod network; 0: that of the uplink
 	DisableIPv6            bool
-	LoadBalancer           bool       // give Services of type LoadBalancer the node's address
-	LoadBalancerIP         netip.Addr // invalid: the node's
-	RuntimeEndpoint        string     // unix:///absolute/path
-	LocalStorage           bool       // deploy the local-path provisioner
-	LocalStorageSharedPath string     // shared file system for it; "": node path
-	DBWALRepair            bool       // move a broken database aside instead of stopping
+	LoadBalancer           bool          // give Services of type LoadBalancer the node's address
+	LoadBalancerIP         netip.Addr    // invalid: the node's
+	RuntimeEndpoint        string        // unix:///absolute/path
+	LocalStorage           bool          // deploy the local-path provisioner
+	LocalStorageSharedPath string        // shared file system for it; "": node path
+	StateCopies            string        // directory for copies of the database; "": none
+	StateCopyEvery         time.Duration // 0: only when asked
+	StateCopiesKeep        int
 	CPUManagerPolicy       string
 	CPUManagerOptions      map[string]string
 	ReservedCPUs           string
@@ -124,6 +126,15 @@ func (raw *rawOptions) resolve() (Options, error) {
 			return Options{}, fmt.Errorf("--load-balancer-ip %q is not an IPv4 address", raw.loadBalancerIP)
 		}
 		opts.LoadBalancerIP = addr
+	}
+	if opts.StateCopies != "" && !filepath.IsAbs(opts.StateCopies) {
+		return Options{}, fmt.Errorf("--state-copies %q is not an absolute path", opts.StateCopies)
+	}
+	if opts.StateCopyEvery < 0 || opts.StateCopyEvery > 0 && opts.StateCopyEvery < time.Minute {
+		return Options{}, fmt.Errorf("--state-copy-every %s: want 0 (only when asked) or at least 1m", opts.StateCopyEvery)
+	}
+	if opts.StateCopiesKeep < 1 || opts.StateCopiesKeep > 100 {
+		return Options{}, fmt.Errorf("--state-copies-keep %d: want 1 to 100", opts.StateCopiesKeep)
 	}
 	endpoint, err := runtimeEndpoint(raw.RuntimeEndpoint)
 	if err != nil {

@@ -19,7 +19,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if opts.Path != "/var/lib/kubesolo" || !opts.LocalStorage || !opts.LoadBalancer || opts.StartupTimeout != 10*time.Minute ||
-		opts.RuntimeEndpoint != "unix:///run/containerd/containerd.sock" || opts.MetricsAddress != "127.0.0.1:9105" || len(opts.Notices) != 0 {
+		opts.RuntimeEndpoint != "unix:///run/containerd/containerd.sock" || opts.MetricsAddress != "127.0.0.1:9105" ||
+		opts.StateCopies != "/data/kubesolo-copies" || opts.StateCopyEvery != 6*time.Hour || opts.StateCopiesKeep != 4 || len(opts.Notices) != 0 {
 		t.Errorf("unexpected defaults: %+v", opts)
 	}
 }
@@ -40,6 +41,7 @@ func TestEveryDocumentedFlagAndVariable(t *testing.T) {
 		value := map[string]string{
 			"path": "/x", "startup-timeout": "5", "node-ip": "10.1.1.1", "mtu": "1400", "load-balancer-ip": "10.1.1.2",
 			"container-runtime-endpoint": "/run/x.sock", "cpu-manager-policy-options": "a=b", "system-reserved": "cpu=1",
+			"state-copies": "/copies", "state-copy-every": "90m", "state-copies-keep": "2",
 		}[setting.flag]
 		if flag := newRaw().flags().Lookup(setting.flag); value == "" && flag.Value.Type() == "bool" {
 			value = "true"
@@ -71,6 +73,9 @@ func TestRefused(t *testing.T) {
 		"not an absolute path":       {"--path=relative"},
 		"--startup-timeout 0":        {"--startup-timeout=0"},
 		"--mtu 10":                   {"--mtu=10"},
+		"--state-copies":             {"--state-copies=copies"},
+		"--state-copy-every 1s":      {"--state-copy-every=1s"},
+		"--state-copies-keep 0":      {"--state-copies-keep=0"},
 		"unix:///absolute/path":      {"--container-runtime-endpoint=tcp://127.0.0.1:1"},
 		"is not key=value":           {"--system-reserved=cpu"},
 		"not an IPv4 address":        {"--load-balancer-ip=fe80::1"},
