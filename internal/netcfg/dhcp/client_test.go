@@ -13,19 +13,29 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
 
-	"kubesolo.io/os/internal/dhcptest"
 	"kubesolo.io/os/internal/netcfg/dhcp"
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
 // links makes the pair eth0 - peer0, both up.
 func links(t *testing.T) (link, peer netlink.Link) {
 	t.Helper()
-	link, peer = dhcptest.Veth(t)
-	dhcptest.SetUp(t, link, peer)
+	link, peer = nettest.Pair(t)
+	nettest.Up(t, link, peer)
 	return link, peer
+}
+
+// dnsmasq serves on peer.
+func dnsmasq(t *testing.T, peer netlink.Link, dir string) {
+	t.Helper()
+	nettest.Dnsmasq(t, peer, "192.0.2.1/24", "--dhcp-authoritative", "--no-ping", "--log-dhcp", "--log-facility="+dir+"/log", "--dhcp-leasefile="+dir+"/leases",
+		"--dhcp-range=192.0.2.100,192.0.2.110,2m", "--dhcp-option=option:router,192.0.2.1", "--dhcp-option=option:dns-server,192.0.2.53",
+		"--dhcp-option=option:mtu,1400", "--dhcp-option=option:ntp-server,192.0.2.123", "--dhcp-option=option:domain-search,a.example,b.example",
+		"--dhcp-option=option:T1,3", "--dhcp-option=option:T2,100")
 }
 
 // run starts a client that puts its address on the link, and returns what it
@@ -91,9 +101,7 @@ func TestAgainstDnsmasq(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
 	link, peer := links(t)
-	dhcptest.Dnsmasq(t, peer, dir, "--dhcp-option=option:router,192.0.2.1", "--dhcp-option=option:dns-server,192.0.2.53",
-		"--dhcp-option=option:mtu,1400", "--dhcp-option=option:ntp-server,192.0.2.123",
-		"--dhcp-option=option:domain-search,a.example,b.example", "--dhcp-option=option:T1,3", "--dhcp-option=option:T2,100")
+	dnsmasq(t, peer, dir)
 	kept := filepath.Join(dir, "kept")
 
 	c, leases, stop := run(t, link, kept)
@@ -140,6 +148,35 @@ func TestAgainstDnsmasq(t *testing.T) {
 	}
 }
 
+// server answers in the test: reply may change the answer or give none.
+func server(t *testing.T, reply func(req, answer *dhcpv4.DHCPv4) bool) {
+	t.Helper()
+	handler := func(conn net.PacketConn, _ net.Addr, req *dhcpv4.DHCPv4) {
+		answer, err := dhcpv4.NewReplyFromRequest(req,
+			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 0, 2, 1))), dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 50)),
+			dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(24, 32))), dhcpv4.WithOption(dhcpv4.OptRouter(net.IPv4(192, 0, 2, 1))),
+			dhcpv4.WithLeaseTime(60))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		answer.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeAck))
+		if req.MessageType() == dhcpv4.MessageTypeDiscover {
+			answer.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeOffer))
+		}
+		if reply(req, answer) {
+			conn.WriteTo(answer.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 68})
+		}
+	}
+	s, err := server4.NewServer("peer0", &net.UDPAddr{IP: net.IPv4zero, Port: 67}, handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Serve() })
+	t.Cleanup(func() { s.Close(); wg.Wait() })
+}
+
 func TestRefusedAddressIsAskedAfresh(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
@@ -149,7 +186,7 @@ func TestRefusedAddressIsAskedAfresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(chan netip.Addr, 10)
-	dhcptest.Serve(t, func(req, answer *dhcpv4.DHCPv4) bool {
+	server(t, func(req, answer *dhcpv4.DHCPv4) bool {
 		a, _ := netip.AddrFromSlice(req.RequestedIPAddress().To4())
 		asked <- a
 		if a == netip.MustParseAddr("198.51.100.7") {
@@ -176,7 +213,7 @@ func TestOddAnswersAreNotUsed(t *testing.T) {
 	link, _ := links(t)
 	var mu sync.Mutex
 	discovers := 0
-	dhcptest.Serve(t, func(req, answer *dhcpv4.DHCPv4) bool {
+	server(t, func(req, answer *dhcpv4.DHCPv4) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if req.MessageType() == dhcpv4.MessageTypeDiscover {

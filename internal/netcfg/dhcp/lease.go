@@ -95,9 +95,13 @@ func FromBytes(b []byte) (Lease, error) {
 	return Parse(ack)
 }
 
+// host is the zero Addr and false for what cannot be the address of a host.
 func host(ip net.IP) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(ip.To4())
-	return a, ok && a.IsGlobalUnicast()
+	if !ok || !a.IsGlobalUnicast() {
+		return netip.Addr{}, false
+	}
+	return a, true
 }
 
 func hosts(ips []net.IP) []netip.Addr {

@@ -2,65 +2,25 @@ package dhcp6
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
-// dnsmasq makes the pair eth0 - peer0 and serves on peer0, which moves to a
-// network namespace of the server's own.
+// dnsmasq makes the pair eth0 - peer0 and serves on peer0.
 func dnsmasq(t *testing.T, log string, options ...string) {
 	t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "eth0"
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	const script = `read go; log=$1; shift; ip link set lo up; ip addr add 2001:db8::1/64 dev peer0 nodad; ip link set peer0 up
-exec dnsmasq -k --port=0 --user=root --interface=peer0 --bind-interfaces --log-dhcp --log-facility="$log" --pid-file= --dhcp-leasefile="$log.leases" "$@"`
-	cmd := exec.Command("/bin/sh", append([]string{"-c", script, "sh", log}, options...)...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for _, name := range []string{"eth0", "peer0"} {
-		l, err := netlink.LinkByName(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "peer0" {
-			err = netlink.LinkSetNsPid(l, cmd.Process.Pid)
-		} else {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := io.WriteString(in, "go\n"); err != nil {
-		t.Fatal(err)
-	}
+	link, peer := nettest.Pair(t)
+	nettest.Up(t, link)
+	nettest.Dnsmasq(t, peer, "2001:db8::1/64", append(options, "--log-dhcp", "--log-facility="+log, "--dhcp-leasefile="+log+".leases")...)
 }
 
 // run starts a client on eth0 and returns what it reports.

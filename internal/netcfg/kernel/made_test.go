@@ -2,13 +2,16 @@ package kernel_test
 
 import (
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
+	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/kernel"
 	"kubesolo.io/os/internal/nstest"
@@ -114,8 +117,48 @@ func TestForeignBridgeIsNotTaken(t *testing.T) {
 	}
 }
 
+// modules loads what links of the kinds need, as the node does.
+func modules(t *testing.T, kinds ...string) {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := kmod.Open("/", unix.ByteSliceToString(u.Release[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range kinds {
+		if err := tree.Load(netcfg.Module(kind)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Without their modules bonds and VLANs are refused with the name of what is
+// missing; the driver of bonds must not make one of its own.
+func TestVMModulesOfLinks(t *testing.T) {
+	nstest.Require(t, nstest.Net|nstest.VM)
+	if _, err := os.Stat("/sys/module/bonding"); err == nil {
+		t.Fatal("bonding is loaded already")
+	}
+	k := open(t)
+	add := netcfg.Op{Kind: netcfg.OpLinkAdd, Link: "uplink", LinkKind: netcfg.KindBond, Bond: new(netcfg.Bond{}.Effective())}
+	if err := k.Do(add); err == nil || !strings.Contains(err.Error(), "module bonding is not loaded") {
+		t.Errorf("error: %v", err)
+	}
+	modules(t, netcfg.KindBond, netcfg.KindVLAN)
+	if _, err := os.Stat("/proc/1/root/sys/class/net/bond0"); err == nil {
+		t.Error("the driver made a bond of its own")
+	}
+	if err := k.Do(add); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestVMBondModes(t *testing.T) {
 	nstest.Require(t, nstest.Net|nstest.VM)
+	modules(t, netcfg.KindBond)
 	veth(t, "eth0", "peer0")
 	veth(t, "eth1", "peer1")
 	k := open(t)
@@ -154,6 +197,7 @@ func TestVMBondModes(t *testing.T) {
 
 func TestVMVLANOverBond(t *testing.T) {
 	nstest.Require(t, nstest.Net|nstest.VM)
+	modules(t, netcfg.KindBond, netcfg.KindVLAN)
 	veth(t, "eth0", "peer0")
 	veth(t, "eth1", "peer1")
 	k := open(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
@@ -83,29 +84,16 @@ func FuzzParseARP(f *testing.F) {
 
 func TestConflictsMeanAnotherAddress(t *testing.T) {
 	nstest.Require(t, nstest.Net)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr = "eth0", mac("52:54:00:00:00:01")
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	links := map[string]netlink.Link{}
-	for _, name := range []string{"eth0", "peer0"} {
-		l, err := netlink.LinkByName(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := netlink.LinkSetUp(l); err != nil {
-			t.Fatal(err)
-		}
-		links[name] = l
-	}
+	link, peerLink := nettest.Pair(t)
+	nettest.Up(t, link, peerLink)
+	own := link.Attrs().HardwareAddr
 	// The first choice is taken: the kernel answers the probe on peer0.
-	first := netip.PrefixFrom(candidate(attrs.HardwareAddr, 0), 16)
+	first := netip.PrefixFrom(candidate(own, 0), 16)
 	addr, err := netlink.ParseAddr(first.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := netlink.AddrAdd(links["peer0"], addr); err != nil {
+	if err := netlink.AddrAdd(peerLink, addr); err != nil {
 		t.Fatal(err)
 	}
 	reports := make(chan netip.Prefix, 10)
@@ -125,7 +113,7 @@ func TestConflictsMeanAnotherAddress(t *testing.T) {
 			return netip.Prefix{}
 		}
 	}
-	second := netip.PrefixFrom(candidate(attrs.HardwareAddr, 1), 16)
+	second := netip.PrefixFrom(candidate(own, 1), 16)
 	if got := next(); got != second {
 		t.Fatalf("got %s, want the second choice, %s", got, second)
 	}
@@ -146,7 +134,7 @@ func TestConflictsMeanAnotherAddress(t *testing.T) {
 	if got := next(); got.IsValid() {
 		t.Fatalf("after a conflict %s, want none", got)
 	}
-	if got, third := next(), netip.PrefixFrom(candidate(attrs.HardwareAddr, 2), 16); got != third {
+	if got, third := next(), netip.PrefixFrom(candidate(own, 2), 16); got != third {
 		t.Errorf("got %s, want the third choice, %s", got, third)
 	}
 }

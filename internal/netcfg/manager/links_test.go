@@ -2,21 +2,18 @@ package manager_test
 
 import (
 	"context"
-	"io"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
-	"kubesolo.io/os/internal/dhcptest"
 	"kubesolo.io/os/internal/netcfg"
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
@@ -35,42 +32,12 @@ func sysctl(t *testing.T, path, value string) {
 	}
 }
 
-func up(t *testing.T, links ...netlink.Link) {
-	t.Helper()
-	for _, l := range links {
-		if err := netlink.LinkSetUp(l); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// router advertises 2001:db8::/64 and serves DHCPv6 on peer, which moves to a
-// network namespace of its own.
+// router advertises 2001:db8::/64 and serves DHCPv6 on peer.
 func router(t *testing.T, peer netlink.Link) {
 	t.Helper()
-	const script = `read go; ip link set lo up; ip addr add 2001:db8::1/64 dev peer0 nodad; ip link set peer0 up
-exec dnsmasq -k --port=0 --user=root --interface=peer0 --bind-interfaces --pid-file= --log-facility=/dev/null --dhcp-leasefile=/dev/null --enable-ra \
-  --dhcp-range=::100,::1ff,constructor:peer0,slaac,64,10m --dhcp-option=option6:dns-server,[2001:db8::53] --dhcp-option=option6:domain-search,six.example`
-	cmd := exec.Command("/bin/sh", "-c", script)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if err := netlink.LinkSetNsPid(peer, cmd.Process.Pid); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(in, "go\n"); err != nil {
-		t.Fatal(err)
-	}
+	nettest.Dnsmasq(t, peer, "2001:db8::1/64", "--log-facility=/dev/null", "--dhcp-leasefile=/dev/null", "--enable-ra",
+		"--dhcp-range=::100,::1ff,constructor:peer0,slaac,64,10m",
+		"--dhcp-option=option6:dns-server,[2001:db8::53]", "--dhcp-option=option6:domain-search,six.example")
 }
 
 // A node forwards, and must listen to routers all the same: also on a link that
@@ -79,8 +46,8 @@ func TestIPv6OfAForwardingNode(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	sysctl(t, "net/ipv6/conf/default/accept_ra", "1")
 	sysctl(t, "net/ipv6/conf/all/forwarding", "1")
-	link, peer := dhcptest.Veth(t)
-	up(t, link)
+	link, peer := nettest.Pair(t)
+	nettest.Up(t, link)
 	router(t, peer)
 	ctx := limited(t)
 	isUp := func() bool {
@@ -121,8 +88,8 @@ func TestIPv6OfAForwardingNode(t *testing.T) {
 func TestRoutersAreIgnoredOnRequest(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	sysctl(t, "net/ipv6/conf/default/accept_ra", "2")
-	_, peer := dhcptest.Veth(t)
-	up(t, peer)
+	_, peer := nettest.Pair(t)
+	nettest.Up(t, peer)
 	o := options(t, t.TempDir())
 	o.Config = netcfg.Config{Links: []netcfg.Link{{ID: "eth0", AcceptRA: new(false), Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}}}}
 	m, _ := start(t, o)
@@ -138,8 +105,8 @@ func TestRoutersAreIgnoredOnRequest(t *testing.T) {
 // when a server comes.
 func TestLinkLocalUntilALeaseComes(t *testing.T) {
 	nstest.Require(t, nstest.Net)
-	_, peer := dhcptest.Veth(t)
-	up(t, peer)
+	_, peer := nettest.Pair(t)
+	nettest.Up(t, peer)
 	o := options(t, t.TempDir())
 	o.LinkLocalAfter = time.Millisecond
 	m, _ := start(t, o)
@@ -169,8 +136,8 @@ func TestLinkComesAndGoes(t *testing.T) {
 	var host atomic.Uint32
 	host.Store(10)
 	for round := range 2 {
-		link, peer := dhcptest.Veth(t)
-		up(t, peer)
+		link, peer := nettest.Pair(t)
+		nettest.Up(t, peer)
 		stop := serve(t, &host)
 		wait(t, ctx, func() bool { return m.Status().Ready })
 		if s := m.Status(); s.NodeIP != netip.MustParseAddr("192.0.2.10") {
@@ -191,8 +158,8 @@ func TestLinkComesAndGoes(t *testing.T) {
 // DHCP link takes its lease.
 func TestBridgeWithALease(t *testing.T) {
 	nstest.Require(t, nstest.Net)
-	_, peer := dhcptest.Veth(t)
-	up(t, peer)
+	_, peer := nettest.Pair(t)
+	nettest.Up(t, peer)
 	var host atomic.Uint32
 	host.Store(10)
 	serve(t, &host)

@@ -14,27 +14,46 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
 
-	"kubesolo.io/os/internal/dhcptest"
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/manager"
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
 // serve gives 192.0.2.<host> to whoever asks on peer0, until stop.
 func serve(t *testing.T, host *atomic.Uint32) (stop func()) {
 	t.Helper()
-	return dhcptest.Serve(t, func(request, answer *dhcpv4.DHCPv4) bool {
-		answer.YourIPAddr = net.IPv4(192, 0, 2, byte(host.Load()))
-		if want := request.RequestedIPAddress(); answer.MessageType() == dhcpv4.MessageTypeAck && want != nil && !want.Equal(answer.YourIPAddr) {
-			answer.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak))
+	handler := func(conn net.PacketConn, _ net.Addr, req *dhcpv4.DHCPv4) {
+		kind := dhcpv4.MessageTypeAck
+		if req.MessageType() == dhcpv4.MessageTypeDiscover {
+			kind = dhcpv4.MessageTypeOffer
 		}
-		answer.UpdateOption(dhcpv4.OptDNS(net.IPv4(192, 0, 2, 53)))
-		answer.UpdateOption(dhcpv4.OptDomainName("lan.example"))
-		answer.UpdateOption(dhcpv4.OptIPAddressLeaseTime(time.Hour))
-		return true
-	})
+		ip := net.IPv4(192, 0, 2, byte(host.Load()))
+		if want := req.RequestedIPAddress(); kind == dhcpv4.MessageTypeAck && want != nil && !want.Equal(ip) {
+			kind = dhcpv4.MessageTypeNak
+		}
+		answer, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(ip),
+			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 0, 2, 1))), dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(24, 32))),
+			dhcpv4.WithOption(dhcpv4.OptRouter(net.IPv4(192, 0, 2, 1))), dhcpv4.WithOption(dhcpv4.OptDNS(net.IPv4(192, 0, 2, 53))),
+			dhcpv4.WithOption(dhcpv4.OptDomainName("lan.example")), dhcpv4.WithLeaseTime(3600))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.WriteTo(answer.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 68})
+	}
+	s, err := server4.NewServer("peer0", &net.UDPAddr{IP: net.IPv4zero, Port: 67}, handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Serve() })
+	stop = sync.OnceFunc(func() { s.Close(); wg.Wait() })
+	t.Cleanup(stop)
+	return stop
 }
 
 func options(t *testing.T, dir string) manager.Options {
@@ -73,7 +92,7 @@ func read(t *testing.T, path string) string {
 func TestLeaseToReady(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
-	_, peer := dhcptest.Veth(t)
+	_, peer := nettest.Pair(t)
 	var host atomic.Uint32
 	host.Store(10)
 	serve(t, &host)
@@ -132,7 +151,7 @@ func TestNoNetworkAtAll(t *testing.T) {
 func TestLimitWithoutCarrier(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	dir := t.TempDir()
-	dhcptest.Veth(t) // the peer stays down
+	nettest.Pair(t) // the peer stays down
 	o := options(t, dir)
 	if err := os.WriteFile(o.NodeIPPath, []byte("192.0.2.10\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -151,7 +170,7 @@ func TestLimitWithoutCarrier(t *testing.T) {
 
 func TestStaticWithoutGateway(t *testing.T) {
 	nstest.Require(t, nstest.Net)
-	dhcptest.Veth(t)
+	nettest.Pair(t)
 	o := options(t, t.TempDir())
 	o.Config = netcfg.Config{Links: []netcfg.Link{{ID: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.42.0.5/24")}}}}
 	o.NodeIP = netip.MustParseAddr("10.42.0.5")
@@ -172,7 +191,7 @@ func TestStaticWithoutGateway(t *testing.T) {
 func TestVMNodeIPStaysThroughAnotherLease(t *testing.T) {
 	nstest.Require(t, nstest.Net|nstest.VM)
 	dir := t.TempDir()
-	link, peer := dhcptest.Veth(t)
+	link, peer := nettest.Pair(t)
 	var host atomic.Uint32
 	host.Store(10)
 	serve(t, &host)

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"kubesolo.io/os/internal/dhcptest"
 	"kubesolo.io/os/internal/netcfg"
 	"kubesolo.io/os/internal/netcfg/manager"
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
@@ -27,8 +27,8 @@ func has(m *manager.Manager, address string) bool {
 
 func trials(t *testing.T) (o manager.Options, ctx context.Context) {
 	t.Helper()
-	_, peer := dhcptest.Veth(t)
-	up(t, peer)
+	_, peer := nettest.Pair(t)
+	nettest.Up(t, peer)
 	dir := t.TempDir()
 	o = options(t, dir)
 	o.TrialPath = filepath.Join(dir, "trial.json")
