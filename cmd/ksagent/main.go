@@ -8,6 +8,10 @@
 // never touches mounts, links or other services, and serves no network port but
 // that of SSH, which is there only when the configuration has keys. Its packages
 // are tested on their own; the program by boots of a whole node.
+//
+// By the name of ksctl it is that, for the operator on the node: the two share
+// most of what they are made of, and a file of its own would be ten times what
+// this adds to the image.
 package main
 
 import (
@@ -20,12 +24,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 
+	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/ctl"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/health"
 	"kubesolo.io/os/internal/pods"
@@ -56,6 +63,10 @@ ksagent COMMAND --help lists the flags of a command.
 var errUsage = errors.New("usage")
 
 func main() {
+	if filepath.Base(os.Args[0]) == "ksctl" {
+		program := ctl.Program{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, RunDir: config.EffectiveDir}
+		os.Exit(program.Run(os.Args[1:]))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -50,6 +50,7 @@ func (n *node) startNetwork(ctx context.Context) error {
 		m.Run(running)
 	})
 	n.mu.Lock()
+	n.network = m
 	n.stopNet = func() {
 		cancel()
 		<-ended

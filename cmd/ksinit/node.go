@@ -15,9 +15,11 @@ import (
 	"kubesolo.io/os/internal/cgroup"
 	"kubesolo.io/os/internal/cmdline"
 	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/control"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/klog"
 	"kubesolo.io/os/internal/kmod"
+	"kubesolo.io/os/internal/netcfg/manager"
 	"kubesolo.io/os/internal/reap"
 	"kubesolo.io/os/internal/supervise"
 )
@@ -32,6 +34,7 @@ type node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	events  *event.Log
+	state   *control.State // what the events add up to
 	reaper  *reap.Reaper
 	asked   chan action
 	alive   chan chan struct{} // answered by the main loop
@@ -56,15 +59,17 @@ type node struct {
 	mu         sync.Mutex // guards what follows: used by the boot and by the way down
 	supervisor *supervise.Supervisor
 	stopNet    func()
-	eventConn  io.Closer // its socket file keeps /run busy
+	network    *manager.Manager
+	sockets    []io.Closer // files of sockets keep /run busy
 	watchdog   *watchdog
 	exits      map[string]string // by service: why it ended, as the console said it last
 }
 
 func newNode(stdout io.Writer) *node {
 	level := &slog.LevelVar{}
+	state := control.NewState()
 	n := &node{
-		console: newConsole(stdout), level: level, events: event.NewLog(4096),
+		console: newConsole(stdout), level: level, events: event.NewLog(4096, state), state: state,
 		reaper: reap.New(), asked: make(chan action, 1), alive: make(chan chan struct{}),
 		fresh: map[string]config.Part{}, exits: map[string]string{}, good: stateDir, index: sync.OnceValues(openModules),
 		disksReady: make(chan struct{}), driversLoaded: make(chan struct{}),

@@ -168,8 +168,8 @@ func (n *node) killAll(ctx context.Context) error {
 		n.background("stop network", n.stopNet)
 	}
 	var errs []error
-	if n.eventConn != nil {
-		errs = append(errs, n.eventConn.Close())
+	for _, socket := range n.sockets {
+		errs = append(errs, socket.Close())
 	}
 	n.mu.Unlock()
 	if n.groups != nil {

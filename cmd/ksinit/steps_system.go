@@ -52,7 +52,7 @@ func (n *node) mountSystem(ctx context.Context) error {
 	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return boot.Degraded(degraded)
+	return boot.Degraded(errors.Join(degraded, n.openControl()))
 }
 
 func (n *node) mountKernelViews(context.Context) error {
@@ -270,9 +270,7 @@ func (n *node) openEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	n.eventConn = conn
-	n.mu.Unlock()
+	n.closeAtEnd(conn)
 	n.background("events", func() {
 		if err := event.Serve(conn, n); err != nil {
 			n.log.Error("events of other programs are lost from now on", "err", err)

@@ -2,12 +2,14 @@
 //
 // It owns their arguments, what they print, and the exit status: 0 when it is
 // as it should be, 1 when something is wrong with what was looked at, 2 when it
-// could not be looked at. It changes nothing, prints no secret, and knows
-// nothing of how a node works: parsing and merging are those of the node itself
-// (internal/cloudinit, internal/config).
+// could not be looked at. It prints no secret, and knows nothing of how a node
+// works: parsing and merging are those of the node itself (internal/cloudinit,
+// internal/config), and how the node is it asks ksinit (internal/control). Log
+// files it reads itself: PID 1 has better things to do.
 //
-// Tests: each verb with real files, golden output, and the commands of
-// docs/configuration.md, whose output in the document is what was printed.
+// Tests: each verb with real files and a real socket, golden output, and the
+// commands of docs/configuration.md, whose output in the document is what was
+// printed; the verbs of a node also with the real ksinit, in its own tests.
 package ctl
 
 import (
@@ -31,8 +33,11 @@ const (
 type Program struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// RunDir is where a node keeps what is in force: config.EffectiveDir.
+	// RunDir is where a node keeps what is in force, and its control socket:
+	// config.EffectiveDir.
 	RunDir string
+	// Root is where the node's files are found: "" on a node.
+	Root string
 }
 
 // verb is a command, or a command of a command.
@@ -44,7 +49,17 @@ type verb struct {
 // Run runs the command line, without the program's name, and gives the exit
 // status.
 func (p Program) Run(args []string) int {
-	return p.choose("ksctl", "ksctl looks at a KubeSolo OS node.", args, []verb{
+	return p.choose("ksctl", "ksctl looks at a KubeSolo OS node. All but config is for root, on the node itself.", args, []verb{
+		{"status", "", "say how the node is, in a few lines", p.status},
+		{"services", "", "list the services of the node", p.services},
+		{"logs", "[SERVICE]", "print or follow the log of a service, or of the node", p.logs},
+		{"timeline", "", "show what took how long at boot", p.timeline},
+		{"network", "", "show links, addresses, gateway and name servers", p.network},
+		{"events", "", "print or follow what happens on the node", p.events},
+		{"restart", "SERVICE", "end a service and have it started again", p.restart},
+		{"reboot", "", "restart the machine in an orderly way", p.reboot},
+		{"shutdown", "", "switch the machine off in an orderly way", p.shutdown},
+		{"support", "FILE", "collect all that helps to find a fault, without secrets", p.support},
 		{"config", "COMMAND", "check configuration, and show what is in force and why", p.config},
 	})
 }

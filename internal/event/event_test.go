@@ -170,3 +170,22 @@ func TestNowIsMonotonic(t *testing.T) {
 		t.Errorf("%v then %v", a, b)
 	}
 }
+
+// A follower that hung up must not stay on the list for as long as PID 1 lives.
+func TestLogForgetsEndedStreams(t *testing.T) {
+	var seen Log
+	seen.max = 10
+	log := NewLog(2, &seen)
+	s := NewStream(io.Discard, 4)
+	log.Attach(s)
+	log.Emit(Event{Type: Step, Name: "a"})
+	s.Close()
+	<-s.Done()
+	log.Emit(Event{Type: Step, Name: "b"})
+	if len(log.streams) != 0 {
+		t.Errorf("%d streams are left", len(log.streams))
+	}
+	if got := seen.Events(); len(got) != 2 || got[1].Name != "b" || got[1].Time == 0 {
+		t.Errorf("the sink got %v", got)
+	}
+}

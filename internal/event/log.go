@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -11,11 +12,13 @@ type Log struct {
 	mu      sync.Mutex
 	events  []Event
 	max     int
+	sinks   []Sink
 	streams []*Stream
 }
 
-// NewLog makes a Log that keeps the last max events.
-func NewLog(max int) *Log { return &Log{max: max} }
+// NewLog makes a Log that keeps the last max events, and passes all of them on
+// to sinks, one at a time.
+func NewLog(max int, sinks ...Sink) *Log { return &Log{max: max, sinks: sinks} }
 
 // Emit records e, giving it the current time if it has none.
 func (l *Log) Emit(e Event) {
@@ -28,6 +31,10 @@ func (l *Log) Emit(e Event) {
 		l.events = append(l.events[:0], l.events[1:]...)
 	}
 	l.events = append(l.events, e)
+	for _, s := range l.sinks {
+		s.Emit(e)
+	}
+	l.streams = slices.DeleteFunc(l.streams, (*Stream).over)
 	for _, s := range l.streams {
 		s.Emit(e)
 	}
@@ -98,6 +105,15 @@ func (s *Stream) Emit(e Event) {
 
 // Close ends the stream after what is queued; Done tells when.
 func (s *Stream) Close() { s.once.Do(func() { s.Emit(Event{}) }) }
+
+func (s *Stream) over() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // Done is closed when nothing is written any more.
 func (s *Stream) Done() <-chan struct{} { return s.done }

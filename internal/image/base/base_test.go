@@ -206,7 +206,7 @@ func TestDebian(t *testing.T) {
 	if len(report.LibC) != 1 {
 		t.Errorf("C libraries %v, want one", report.LibC)
 	}
-	for p, want := range map[string]string{"sbin/modprobe": "init", "etc/resolv.conf": "/run/etc/resolv.conf", "bin/sh": "/bin/busybox"} {
+	for p, want := range map[string]string{"sbin/modprobe": "init", "usr/local/bin/ksctl": "ksagent", "etc/resolv.conf": "/run/etc/resolv.conf", "bin/sh": "/bin/busybox"} {
 		if n := tr.Get(p); n == nil || n.Target != want {
 			t.Errorf("/%s is %+v, want a link to %s", p, n, want)
 		}

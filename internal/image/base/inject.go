@@ -72,6 +72,10 @@ func Inject(t *tree.Tree, parts Parts) error {
 			return err
 		}
 	}
+	// The operator's tool is the agent by another name; see cmd/ksagent.
+	if err := t.Link("usr/local/bin/ksctl", "ksagent", "configuration"); err != nil {
+		return err
+	}
 	for to, from := range parts.Binaries {
 		data, err := tree.HostFile(from)
 		if err != nil {

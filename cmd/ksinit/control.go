@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kubesolo.io/os/internal/control"
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/supervise"
+)
+
+// openControl listens for the operator, from the first step on: a boot that
+// stands still is when questions are asked.
+func (n *node) openControl() error {
+	l, err := control.Listen(control.Socket)
+	if err != nil {
+		return err
+	}
+	n.closeAtEnd(l)
+	n.background("control", func() {
+		if err := control.Serve(l, n); err != nil {
+			n.log.Error("ksctl has nobody to ask from now on", "err", err)
+		}
+	})
+	return nil
+}
+
+func (n *node) closeAtEnd(socket io.Closer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sockets = append(n.sockets, socket)
+}
+
+// Handle implements control.Handler.
+func (n *node) Handle(ctx context.Context, r control.Request, send func(any) error) error {
+	switch r.Verb {
+	case control.VerbStatus:
+		return send(n.status())
+	case control.VerbServices:
+		return send(n.serviceList())
+	case control.VerbTimeline:
+		return send(n.state.Timeline())
+	case control.VerbNetwork:
+		n.mu.Lock()
+		m := n.network
+		n.mu.Unlock()
+		if m == nil {
+			return errors.New("the network is not configured yet: see timeline")
+		}
+		return send(m.Status())
+	case control.VerbEvents:
+		return n.sendEvents(ctx, r.Follow, send)
+	case control.VerbRestart:
+		return n.restartService(ctx, r.Service, send)
+	case control.VerbReboot:
+		return n.askFor(restartNode)
+	case control.VerbPowerOff:
+		return n.askFor(powerOff)
+	}
+	return fmt.Errorf("%w: %s", control.ErrRequest, r.Verb)
+}
+
+func (n *node) askFor(a action) error {
+	n.log.Info("asked by the control socket", "action", a.String())
+	select {
+	case n.asked <- a:
+		return nil
+	default:
+		return errors.New("the node is going down already")
+	}
+}
+
+func (n *node) serviceList() []supervise.Status {
+	s := n.running()
+	if s == nil {
+		return []supervise.Status{}
+	}
+	return s.Status()
+}
+
+// status puts together what the parts of PID 1 know.
+func (n *node) status() control.Status {
+	s := control.Status{Version: imageVersion("/etc/os-release"), Uptime: event.Now()}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		s.Hostname, s.Kernel = unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:])
+	}
+	n.state.Fill(&s)
+	n.mu.Lock()
+	m := n.network
+	n.mu.Unlock()
+	if m != nil { // the step that read the arguments has ended by then
+		s.Slot = n.args.Slot
+		status := m.Status()
+		for _, a := range status.Addresses {
+			s.Addresses = append(s.Addresses, a.String())
+		}
+		if status.NodeIP.IsValid() {
+			s.NodeIP = status.NodeIP.String()
+		}
+	}
+	return s
+}
+
+// imageVersion is the version of os-release(5), with the build where it says so.
+func imageVersion(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return "unknown"
+	}
+	defer f.Close()
+	fields := map[string]string{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), "=")
+		if plain, err := strconv.Unquote(value); err == nil {
+			value = plain
+		}
+		fields[key] = value
+	}
+	version := fields["VERSION_ID"]
+	if version == "" {
+		return "unknown"
+	}
+	if build := fields["BUILD_ID"]; build != "" {
+		version += " (" + build + ")"
+	}
+	return version
+}
+
+// sendEvents gives the events kept so far, and those to come until ctx ends.
+func (n *node) sendEvents(ctx context.Context, follow bool, send func(any) error) error {
+	if !follow {
+		for _, e := range n.events.Events() {
+			if err := send(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	stream := event.NewStream(sender(send), 4096)
+	defer stream.Close()
+	n.events.Attach(stream)
+	select {
+	case <-ctx.Done():
+	case <-stream.Done():
+	}
+	return nil
+}
+
+// sender takes the lines of a stream of events as replies.
+type sender func(any) error
+
+func (s sender) Write(line []byte) (int, error) { return len(line), s(json.RawMessage(line)) }
+
+// restartWaits are how long a service may take to end after the first and the
+// second SIGTERM; they are those of the slowest, kubesolo.
+func restartWaits() []time.Duration { return []time.Duration{12 * time.Second, 4 * time.Second} }
+
+// restartService ends the main process of a service, and waits until the
+// supervisor has started it again. To the supervisor it is an end like any
+// other: it counts, and the next start comes after the usual wait.
+func (n *node) restartService(ctx context.Context, name string, send func(any) error) error {
+	before, err := n.findService(name)
+	if err != nil {
+		return err
+	}
+	if before.Pid == 0 {
+		return fmt.Errorf("service %s is %s, there is nothing to end: it is started again by itself (%s)", name, before.State, before.Error)
+	}
+	// A descriptor of the process, not its number, which is somebody else's
+	// when it has ended meanwhile.
+	fd, err := unix.PidfdOpen(before.Pid, 0)
+	if err != nil {
+		return fmt.Errorf("service %s: pid %d: %w: it has just ended", name, before.Pid, err)
+	}
+	defer unix.Close(fd)
+	if now, err := n.findService(name); err != nil || now.Pid != before.Pid || now.Starts != before.Starts {
+		return fmt.Errorf("service %s has just ended by itself", name)
+	}
+	n.log.Info("asked by the control socket", "action", "restart", "service", name)
+	n.console.line("ok", "service %s: restart asked for", name)
+	signals := []unix.Signal{unix.SIGTERM, unix.SIGTERM, unix.SIGKILL}
+	for i, wait := range append(restartWaits(), 5*time.Second) {
+		if err := send(fmt.Sprintf("%s: %s to pid %d", name, unix.SignalName(signals[i]), before.Pid)); err != nil {
+			return err
+		}
+		if err := unix.PidfdSendSignal(fd, signals[i], nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("service %s: %v: %w", name, signals[i], err)
+		}
+		if n.waitService(ctx, name, wait, func(s supervise.Status) bool { return s.Pid != before.Pid }) {
+			return n.waitRestarted(ctx, name, before.Starts, send)
+		}
+	}
+	return fmt.Errorf("service %s: pid %d does not end even by SIGKILL", name, before.Pid)
+}
+
+func (n *node) waitRestarted(ctx context.Context, name string, starts int, send func(any) error) error {
+	if !n.waitService(ctx, name, time.Minute, func(s supervise.Status) bool { return s.Starts > starts && s.Pid != 0 }) {
+		return fmt.Errorf("service %s has ended and is not started again yet: see services", name)
+	}
+	s, err := n.findService(name)
+	if err != nil {
+		return err
+	}
+	return send(fmt.Sprintf("%s: started as pid %d", name, s.Pid))
+}
+
+func (n *node) findService(name string) (supervise.Status, error) {
+	var names []string
+	for _, s := range n.serviceList() {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	if len(names) == 0 {
+		return supervise.Status{}, errors.New("no service has been started yet: see timeline")
+	}
+	return supervise.Status{}, fmt.Errorf("no service %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// waitService looks again and again: a second of delay is nothing to a person.
+func (n *node) waitService(ctx context.Context, name string, limit time.Duration, met func(supervise.Status) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		if s, err := n.findService(name); err == nil && met(s) {
+			return true
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Socket is where ksinit listens.
+const Socket = "/run/ksinit/control.sock"
+
+// Verbs of a request.
+const (
+	VerbStatus   = "status"   // one Status
+	VerbServices = "services" // one list of Service
+	VerbTimeline = "timeline" // one list of Span
+	VerbNetwork  = "network"  // the network manager's own status
+	VerbEvents   = "events"   // one reply an event; with Follow also those to come
+	VerbRestart  = "restart"  // of Service: one reply a line of progress
+	VerbReboot   = "reboot"
+	VerbPowerOff = "poweroff"
+)
+
+func verbs() []string {
+	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff}
+}
+
+// maxRequest is the longest line that is read as a request.
+const maxRequest = 4 << 10
+
+// A Request asks for one thing.
+type Request struct {
+	Verb    string `json:"verb"`
+	Service string `json:"service,omitempty"` // of restart
+	Follow  bool   `json:"follow,omitempty"`  // of events
+}
+
+// A Reply is one line of an answer. The last has End, and Error when it did not
+// work out.
+type Reply struct {
+	Data  json.RawMessage `json:"data,omitempty"`
+	Error string          `json:"error,omitempty"`
+	End   bool            `json:"end,omitempty"`
+}
+
+// ErrRequest is wrapped by what Decode refuses.
+var ErrRequest = errors.New("not a request")
+
+// Decode reads one line as a request. What is unknown in it is refused: an
+// order that is only half understood must not be carried out.
+func Decode(line []byte) (Request, error) {
+	var r Request
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return Request{}, fmt.Errorf("%w: %v", ErrRequest, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Request{}, fmt.Errorf("%w: more than one value on the line", ErrRequest)
+	}
+	switch {
+	case !slices.Contains(verbs(), r.Verb):
+		return Request{}, fmt.Errorf("%w: no verb %q; there are %s", ErrRequest, r.Verb, strings.Join(verbs(), ", "))
+	case (r.Verb == VerbRestart) != (r.Service != ""):
+		return Request{}, fmt.Errorf("%w: %s wants a service, and nothing else does", ErrRequest, VerbRestart)
+	case r.Follow && r.Verb != VerbEvents:
+		return Request{}, fmt.Errorf("%w: only %s can be followed", ErrRequest, VerbEvents)
+	}
+	return r, nil
+}
+
+// Status is the answer to VerbStatus: the node at one instant. Times and
+// durations are seconds, times of the boot clock (CLOCK_BOOTTIME).
+type Status struct {
+	Hostname  string    `json:"hostname"`
+	Version   string    `json:"version"`           // of the image: 0.1.0 (4f0c2a…)
+	Kernel    string    `json:"kernel"`            // release
+	Slot      string    `json:"slot,omitempty"`    // A or B; none when not booted from one
+	Uptime    float64   `json:"uptime"`            // seconds
+	Phase     Phase     `json:"state"`             //
+	Ready     string    `json:"ready,omitempty"`   // Kubernetes' version, once the node was ready
+	ReadyAt   float64   `json:"readyAt,omitempty"` //
+	Waiting   []string  `json:"waiting,omitempty"` // for what, in words
+	Problems  []Problem `json:"problems,omitempty"`
+	LastError *Problem  `json:"lastError,omitempty"`
+	Health    []Check   `json:"health,omitempty"`
+	Services  []Service `json:"services,omitempty"` // the asker's to fill in, by VerbServices
+	NodeIP    string    `json:"nodeIP,omitempty"`
+	Addresses []string  `json:"addresses,omitempty"`
+}
+
+// Service is a supervised program: internal/supervise's Status as a reader sees
+// it, who knows what an older node leaves out.
+type Service struct {
+	Name      string  `json:"name"`
+	State     string  `json:"state"`
+	Pid       int     `json:"pid,omitempty"`
+	Since     float64 `json:"since"`
+	Starts    int     `json:"starts"`
+	Failures  int     `json:"failures"`
+	Error     string  `json:"error,omitempty"`
+	LastExit  string  `json:"lastExit,omitempty"`
+	CrashLoop bool    `json:"crashLoop,omitempty"`
+}
