@@ -65,6 +65,7 @@ func (a *agent) run(ctx context.Context) error {
 		AlreadyReady: err == nil,
 		Wake:         images.wake,
 		Changed: func(r health.Report) {
+			eventSink{a}.send(event.Event{Type: event.Alive, Name: "ksagent"})
 			if r.Get(health.API).State == health.OK {
 				port.offer(a.kubeconfig)
 			}
@@ -142,6 +143,10 @@ func (s eventSink) Emit(e event.Event) {
 			s.a.log.Warn("the ready event may be told again", "err", err)
 		}
 	}
+	s.send(e)
+}
+
+func (s eventSink) send(e event.Event) {
 	client, err := event.Dial(s.a.events)
 	if err != nil {
 		s.a.log.Warn("event not sent", "err", err)

@@ -109,6 +109,12 @@ func (n *node) background(name string, f func()) {
 
 // Emit implements event.Sink for the supervisor and for other programs.
 func (n *node) Emit(e event.Event) {
+	if e.Type == event.Alive {
+		if s := n.running(); s != nil {
+			s.Beat(e.Name)
+		}
+		return
+	}
 	n.events.Emit(e)
 	switch e.Type {
 	case event.Service:

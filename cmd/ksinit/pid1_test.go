@@ -283,6 +283,37 @@ func TestPID1Life(t *testing.T) {
 	}
 }
 
+// Services that hang: stopped processes, which are there and whose sockets take
+// connections. Each is noticed by its own probe, ended and started again.
+func TestPID1Hang(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	t.Parallel() // it waits for minutes and does nothing meanwhile
+	p := startPID1(t)
+	p.expect(`ok +boot: \d+ steps`, 1)
+	names := []string{"containerd", "kubesolo", "ksagent"}
+	for _, name := range names {
+		p.expect(`ok +service `+name+`: ready`, 1)
+	}
+	time.Sleep(10 * time.Second) // ksagent is watched from its first heartbeat on
+	byName, _ := p.children()
+	for _, name := range names {
+		if len(byName[name]) != 1 {
+			t.Fatalf("children are %v", byName)
+		}
+		if err := unix.Kill(byName[name][0], unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(100 * time.Second) // nobody is called hung that early
+	for _, name := range names {
+		p.expect(`degraded +service `+name+`: hung: 4 probes in a row without an answer: .*; ended by killed by SIGKILL`, 1)
+		p.expect(`ok +service `+name+`: ready`, 2)
+	}
+	if strings.Contains(p.text(), "failed ") {
+		t.Error("one hang each is no crash loop")
+	}
+}
+
 func TestPID1PowerOff(t *testing.T) {
 	nstest.Require(t, nstest.Mount)
 	p := startPID1(t)

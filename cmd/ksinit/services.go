@@ -44,6 +44,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		Argv:  []string{"/usr/local/bin/containerd", "--config", "/etc/containerd/config.toml"},
 		Env:   baseEnv(),
 		Ready: supervise.Probe{Network: "unix", Address: containerdSocket},
+		Live:  supervise.Liveness{Protocol: supervise.HTTP2},
 		// Its shims live in its group and carry the pods.
 		Stop:        supervise.StopPolicy{Grace: 5 * time.Second, Again: 2 * time.Second, KeepChildren: true},
 		Limits:      cgroup.Limits{MemoryMin: 32 << 20, CPUWeight: 200},
@@ -56,6 +57,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		Needs:        []string{"containerd"},
 		Ready:        supervise.Probe{Network: "tcp", Address: "127.0.0.1:6443"},
 		ReadyTimeout: 5 * time.Minute,
+		Live:         supervise.Liveness{Protocol: supervise.TLS},
 		Restart:      supervise.RestartPolicy{Min: time.Second, Max: 30 * time.Second},
 		// KubeSolo v1.2.0 does not always end at the first SIGTERM.
 		Stop:        supervise.StopPolicy{Grace: 12 * time.Second, Again: 4 * time.Second},
@@ -63,10 +65,12 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		OOMScoreAdj: -990,
 	}
 	agent := supervise.Service{
-		Name:        "ksagent",
-		Argv:        []string{agentPath, "run"},
-		Env:         baseEnv(),
-		Needs:       []string{"containerd"},
+		Name:  "ksagent",
+		Argv:  []string{agentPath, "run"},
+		Env:   baseEnv(),
+		Needs: []string{"containerd"},
+		// One comes with each observation, at the latest 20 s after the last.
+		Live:        supervise.Liveness{Protocol: supervise.Heartbeat, Every: 30 * time.Second},
 		Restart:     supervise.RestartPolicy{Min: time.Second, Max: 30 * time.Second},
 		Stop:        supervise.StopPolicy{Grace: 4 * time.Second, Again: 2 * time.Second},
 		Limits:      cgroup.Limits{MemoryMin: 8 << 20},

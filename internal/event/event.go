@@ -26,6 +26,9 @@ const (
 	Ready    = "ready"    // once per boot; the message is the version
 	Update   = "update"   // the states of an update
 	Shutdown = "shutdown" // started, one per phase, done
+	// Alive is a service's heartbeat on its way to ksinit, with its name. It
+	// is no news, is not kept and not passed on.
+	Alive = "alive"
 )
 
 // PortName and Socket are where events leave the node and where they arrive

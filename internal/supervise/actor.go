@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ const (
 	Ready    State = "ready"
 	Exited   State = "exited"
 	Backoff  State = "backoff" // waits before the next start
-	Failed   State = "failed"  // in a crash loop; still being restarted
+	Failed   State = "failed"  // in a crash loop; waits before the next start
 	Stopping State = "stopping"
 	Stopped  State = "stopped"
 )
@@ -35,6 +36,10 @@ type Status struct {
 	Starts   int     `json:"starts"`   // of this boot
 	Failures int     `json:"failures"` // as the restart policy counts them
 	Error    string  `json:"error,omitempty"`
+	LastExit string  `json:"lastExit,omitempty"` // why it ended the last time
+	// CrashLoop is the verdict: it fails again and again, and is tried at
+	// the longest interval until it has run for long enough.
+	CrashLoop bool `json:"crashLoop,omitempty"`
 }
 
 // Exit is how a process ended.
@@ -78,6 +83,7 @@ type actor struct {
 	stop   chan struct{}     // asks to stop
 	ask    chan chan Status
 	done   chan struct{}
+	beats  atomic.Uint64 // heartbeats of the service itself
 
 	status  Status
 	proc    Process
@@ -92,6 +98,13 @@ func (a *actor) set(s State, message string) {
 	case Exited, Failed:
 		a.status.Error = message
 	}
+	if a.status.CrashLoop && (s == Starting || s == Running || s == Ready || s == Exited) {
+		return // the verdict stands, and is changed by fail and recovered only
+	}
+	a.emit(s, message)
+}
+
+func (a *actor) emit(s State, message string) {
 	e := event.Event{Type: event.Service, Name: a.svc.Name, State: string(s), Message: message}
 	if s == Ready {
 		e.Duration = time.Since(a.started).Seconds()
@@ -111,22 +124,42 @@ func (a *actor) loop() {
 			return
 		}
 		d := a.svc.Restart.Next(a.status.Failures, time.Since(a.started))
-		a.status.Failures = d.Failures
+		last := a.status.LastExit
+		a.status.Failures, a.status.LastExit = d.Failures, exit
 		if !d.Restart {
 			a.set(Stopped, exit)
 			return
 		}
-		next := fmt.Sprintf("next start in %v", d.After)
 		if d.Escalate {
-			a.set(Failed, fmt.Sprintf("%d failures: %s; %s", d.Failures, exit, next))
+			a.fail(d, exit, exit != last)
 		} else {
-			a.set(Backoff, next)
+			a.status.CrashLoop = false
+			a.set(Backoff, fmt.Sprintf("next start in %v", d.After))
 		}
 		if !a.pause(d.After) {
 			a.set(Stopped, "")
 			return
 		}
 	}
+}
+
+// fail gives the verdict of a crash loop. It is said once, and again when the
+// service ends for another reason: a missing program said so every 30 s and
+// drove all else out of the log.
+func (a *actor) fail(d Decision, exit string, news bool) {
+	message := fmt.Sprintf("%d failures: %s; tried again every %v from now on", d.Failures, exit, d.After)
+	if news || !a.status.CrashLoop {
+		a.status.CrashLoop = true
+		a.set(Failed, message)
+		return
+	}
+	a.status.State, a.status.Since, a.status.Error = Failed, event.Now(), message
+}
+
+// recovered lifts the verdict: the service has run for long enough.
+func (a *actor) recovered() {
+	a.status.CrashLoop = false
+	a.set(a.status.State, fmt.Sprintf("has run for %v after %d failures", time.Since(a.started).Round(time.Second), a.status.Failures))
 }
 
 // runOnce starts the process and follows it to its end. It returns why it
@@ -148,6 +181,11 @@ func (a *actor) runOnce() (reason string, stopped bool) {
 	defer cancel()
 	isReady, late := a.probe(ctx), time.NewTimer(orElse(a.svc.ReadyTimeout, 2*time.Minute))
 	defer late.Stop()
+	var steady <-chan time.Time
+	if a.status.CrashLoop {
+		steady = time.After(a.svc.Restart.Forgives(a.status.Failures))
+	}
+	var hung <-chan error
 	for {
 		select {
 		case <-isReady:
@@ -155,6 +193,15 @@ func (a *actor) runOnce() (reason string, stopped bool) {
 			late.Stop()
 			a.set(Ready, "")
 			a.announce()
+			hung = a.watch(ctx)
+		case <-steady:
+			a.recovered()
+		case err := <-hung:
+			if reason, ended := a.endHung(err); ended {
+				a.leftovers()
+				a.set(Exited, reason)
+				return reason, false
+			}
 		case <-late.C:
 			a.set(Running, fmt.Sprintf("not ready after %v: nothing accepts at %v", orElse(a.svc.ReadyTimeout, 2*time.Minute), a.svc.Ready))
 		case exit := <-proc.Exited():

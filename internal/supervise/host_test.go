@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,4 +239,75 @@ func waitFor(t *testing.T, met func() bool) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal("not met within 10 s")
+}
+
+// A stopped process is the real hang: it is there, its socket takes
+// connections, and nothing comes back.
+func TestHostHang(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var silent atomic.Bool
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if !silent.Load() {
+				_, _ = conn.Write([]byte{21, 3, 1, 0, 2, 2, 70})
+			}
+			defer conn.Close()
+		}
+	}()
+	h := newHost(t)
+	service := sh("trap '' TERM; kill -STOP $$")
+	service.Ready = Probe{Network: "tcp", Address: l.Addr().String()}
+	service.Stop = StopPolicy{Grace: 100 * time.Millisecond, Again: 100 * time.Millisecond}
+	service.Live = Liveness{Protocol: TLS, Every: 20 * time.Millisecond, Limit: 2 * time.Second, Failures: 2}
+	s := mustStart(t, h, &history{}, service)
+	if err := s.WaitReady(t.Context(), service.Name); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Status()[0]; st.Starts != 1 {
+		t.Fatalf("it answers, and was ended: %+v", st)
+	}
+	silent.Store(true)
+	for range 100 {
+		if s.Status()[0].LastExit != "" {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	silent.Store(false)
+	if st := s.Status()[0]; !strings.HasPrefix(st.LastExit, "hung: 2 probes in a row without an answer: ") || !strings.HasSuffix(st.LastExit, "ended by killed by SIGKILL") {
+		t.Errorf("%+v", st)
+	}
+	_ = s.Stop(t.Context(), service.Name) // the next one is stopped, too, and ends by SIGKILL
+}
+
+// However much a service prints, its log has two files of at most 8 MiB.
+func TestHostLogIsBounded(t *testing.T) {
+	h := newHost(t)
+	e := mustRun(t, h, sh("yes 'a line that is printed for ever, or so it seems' | head -c 40000000; echo end >&2"))
+	if e.Reason != "exit status 0" || len(e.Last) != lastLines {
+		t.Errorf("got %v", e)
+	}
+	var sum int64
+	files, err := filepath.Glob(filepath.Join(h.LogDir, "*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil || info.Size() > maxLogSize {
+			t.Fatalf("%s: %d bytes, %v", f, info.Size(), err)
+		}
+		sum += info.Size()
+	}
+	if sum < maxLogSize {
+		t.Errorf("only %d bytes were kept", sum)
+	}
 }

@@ -17,9 +17,9 @@ func TestNext(t *testing.T) {
 	}{
 		{"first", p, 0, 0, Decision{Failures: 1, Restart: true, After: time.Second}},
 		{"second doubles", p, 1, 0, Decision{Failures: 2, Restart: true, After: 2 * time.Second}},
-		{"limit escalates", p, 2, 0, Decision{Failures: 3, Restart: true, After: 4 * time.Second, Escalate: true}},
+		{"limit escalates", p, 2, 0, Decision{Failures: 3, Restart: true, After: 10 * time.Second, Escalate: true}},
 		{"at most Max", p, 20, 0, Decision{Failures: 21, Restart: true, After: 10 * time.Second, Escalate: true}},
-		{"decay halves", p, 8, 2 * time.Minute, Decision{Failures: 3, Restart: true, After: 4 * time.Second, Escalate: true}},
+		{"decay halves", p, 8, 3 * time.Minute, Decision{Failures: 2, Restart: true, After: 2 * time.Second}},
 		{"a long run forgets", p, 8, time.Hour, Decision{Failures: 1, Restart: true, After: time.Second}},
 		{"zero policy", RestartPolicy{}, 0, 0, Decision{Failures: 1, Restart: true, After: time.Second}},
 		{"zero policy, much later", RestartPolicy{}, 99, 0, Decision{Failures: 100, Restart: true, After: time.Minute, Escalate: true}},
@@ -66,8 +66,8 @@ func TestValidate(t *testing.T) {
 func TestServiceString(t *testing.T) {
 	s := Service{Name: "containerd", Argv: []string{"/usr/local/bin/containerd", "--config", "/c"},
 		Ready: Probe{Network: "unix", Address: "/run/c.sock"}, Stop: StopPolicy{KeepChildren: true}}
-	want := "containerd: /usr/local/bin/containerd --config /c; needs -; ready unix:/run/c.sock; " +
-		"restart always 1s..1m0s, failed at 5, halved every 1m0s; stop TERM, 20s, TERM, 5s, KILL the process; limits -"
+	want := "containerd: /usr/local/bin/containerd --config /c; needs -; ready unix:/run/c.sock; alive not asked; " +
+		"restart always 1s..1m0s, failed at 5, halved every 1m0s; stop TERM, 20s, TERM, 5s, KILL the process; limits -; oom score 0"
 	if got := s.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

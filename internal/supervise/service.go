@@ -34,6 +34,7 @@ type Service struct {
 	Ready        Probe
 	ReadyTimeout time.Duration // 0: 2 min; then it is said, and probing goes on
 
+	Live    Liveness // asked once it is ready; the zero value never
 	Restart RestartPolicy
 	Stop    StopPolicy
 	Limits  cgroup.Limits
@@ -47,8 +48,8 @@ func (s Service) String() string {
 	if len(s.Needs) > 0 {
 		needs = strings.Join(s.Needs, ",")
 	}
-	return fmt.Sprintf("%s: %s; needs %s; ready %v; restart %v; stop %v; limits %v",
-		s.Name, strings.Join(s.Argv, " "), needs, s.Ready, s.Restart, s.Stop, s.Limits)
+	return fmt.Sprintf("%s: %s; needs %s; ready %v; alive %v; restart %v; stop %v; limits %v; oom score %d",
+		s.Name, strings.Join(s.Argv, " "), needs, s.Ready, s.Live, s.Restart, s.Stop, s.Limits, s.OOMScoreAdj)
 }
 
 // Validate checks a whole list: names once, needs known and earlier, absolute
@@ -164,11 +165,25 @@ func (p RestartPolicy) Next(failures int, ran time.Duration) Decision {
 		failures /= 2
 	}
 	failures++
+	if failures >= p.Limit {
+		return Decision{Failures: failures, Restart: true, After: p.Max, Escalate: true}
+	}
 	after := p.Min
 	for i := 1; i < failures && after < p.Max; i++ {
 		after *= 2
 	}
-	return Decision{Failures: failures, Restart: true, After: min(after, p.Max), Escalate: failures >= p.Limit}
+	return Decision{Failures: failures, Restart: true, After: min(after, p.Max)}
+}
+
+// Forgives is how long a service in a crash loop must run until its next end
+// would be none.
+func (p RestartPolicy) Forgives(failures int) time.Duration {
+	p = p.withDefaults()
+	after := p.ResetAfter
+	for failures /= 2; failures > 0 && failures+1 >= p.Limit; failures /= 2 {
+		after += p.ResetAfter
+	}
+	return after
 }
 
 // StopPolicy says how a service is stopped: SIGTERM, after Grace a second one

@@ -91,6 +91,14 @@ func (s *Supervisor) Alive() error {
 	return nil
 }
 
+// Beat takes a sign of life that a service gave by itself; see Heartbeat. A name
+// that is no service's is ignored: it comes from outside.
+func (s *Supervisor) Beat(name string) {
+	if a := s.find(name); a != nil {
+		a.beats.Add(1)
+	}
+}
+
 // WaitReady waits until the service was ready once.
 func (s *Supervisor) WaitReady(ctx context.Context, name string) error {
 	a := s.find(name)

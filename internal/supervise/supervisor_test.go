@@ -163,10 +163,53 @@ func TestCrashLoopEscalatesAndGoesOn(t *testing.T) {
 		if !strings.Contains(st.Error, "killed by SIGKILL (out of memory); last output: allocating | more") {
 			t.Errorf("error is %q", st.Error)
 		}
-		if got := strings.Count(h.of("a"), "failed"); got != 3 {
-			t.Errorf("%d failed events in %s, want 3", got, h.of("a"))
+		// The third end is the verdict; what follows is no news.
+		if got, want := h.of("a"), "starting running exited backoff starting running exited backoff starting running exited failed"; got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+		if !st.CrashLoop || st.LastExit == "" {
+			t.Errorf("%+v", st)
 		}
 		if err := s.Stop(t.Context(), "a"); err != nil { // while it waits
+			t.Error(err)
+		}
+	})
+}
+
+// The verdict is said again for another reason, and lifted by a long run.
+func TestCrashLoopVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &history{}
+		r := newScript(func(_ string, nth int, p *scripted) error {
+			switch {
+			case nth <= 4:
+				return errors.New("not in this image")
+			case nth == 5:
+				p.exit <- Exit{Reason: "exit status 1"}
+			default:
+				go func() { p.exit <- Exit{Reason: <-p.signals} }()
+			}
+			return nil
+		})
+		service := svc("a")
+		service.Restart = RestartPolicy{Min: time.Second, Max: 10 * time.Second, Limit: 3, ResetAfter: time.Minute}
+		s := mustStart(t, r, h, service)
+		time.Sleep(40 * time.Second) // starts at 0, 1, 3, 13, 23, 33
+		if st := s.Status()[0]; st.State != Ready || !st.CrashLoop || st.Failures != 5 {
+			t.Errorf("%+v", st)
+		}
+		time.Sleep(50 * time.Second)
+		if st := s.Status()[0]; !st.CrashLoop {
+			t.Errorf("lifted too early: %+v", st)
+		}
+		time.Sleep(65 * time.Second) // two halvings after the start
+		if st := s.Status()[0]; st.State != Ready || st.CrashLoop {
+			t.Errorf("%+v", st)
+		}
+		if got := strings.ReplaceAll(h.of("a"), "starting exited backoff ", ""); got != "starting exited failed failed ready" {
+			t.Errorf("got %s", got)
+		}
+		if err := s.Stop(t.Context(), "a"); err != nil {
 			t.Error(err)
 		}
 	})

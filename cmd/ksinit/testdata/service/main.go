@@ -1,5 +1,6 @@
 // Command service stands where containerd, kubesolo and ksagent are, in the
-// tests of ksinit: it listens where they do and ends at SIGTERM. As kubesolo it
+// tests of ksinit: it listens where they do, answers and gives heartbeats as they
+// do, and ends at SIGTERM. As kubesolo it
 // leaves an orphan behind, which ends on its own.
 package main
 
@@ -11,6 +12,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"kubesolo.io/os/internal/event"
 )
 
 func main() {
@@ -25,15 +29,39 @@ func main() {
 	case "containerd":
 		must(os.MkdirAll("/run/containerd", 0o755))
 		_ = os.Remove("/run/containerd/containerd.sock")
-		_, err := net.Listen("unix", "/run/containerd/containerd.sock")
+		l, err := net.Listen("unix", "/run/containerd/containerd.sock")
 		must(err)
+		go answer(l, "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // empty SETTINGS of HTTP/2
 	case "kubesolo":
-		_, err := net.Listen("tcp", "127.0.0.1:6443")
+		l, err := net.Listen("tcp", "127.0.0.1:6443")
 		must(err)
+		go answer(l, "\x15\x03\x01\x00\x02\x02\x46") // alert of TLS: protocol version
 		must(exec.Command("/bin/busybox", "sh", "-c", "busybox sleep 0.2 &").Run())
+	case "ksagent":
+		go beat()
 	}
 	<-term
 	fmt.Println(name, "ends")
+}
+
+// answer says the same to everybody.
+func answer(l net.Listener, text string) {
+	for {
+		conn, err := l.Accept()
+		must(err)
+		_, _ = conn.Write([]byte(text)) // who only looked is gone already
+		time.AfterFunc(time.Second, func() { _ = conn.Close() })
+	}
+}
+
+func beat() {
+	for {
+		if client, err := event.Dial(event.Socket); err == nil {
+			client.Emit(event.Event{Type: event.Alive, Name: "ksagent"})
+			_ = client.Close()
+		}
+		time.Sleep(5 * time.Second)
+	}
 }
 
 func must(err error) {
