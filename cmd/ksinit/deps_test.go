@@ -56,7 +56,7 @@ func TestLayers(t *testing.T) {
 	layer := map[string]int{}
 	for l, names := range [][]string{
 		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent"},
-		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control"},
+		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog"},
 		{"config", "cloudinit", "netcfg/manager"},
 	} {
 		for _, name := range names {

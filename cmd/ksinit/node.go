@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/boot"
+	"kubesolo.io/os/internal/bootlog"
 	"kubesolo.io/os/internal/cgroup"
 	"kubesolo.io/os/internal/cmdline"
 	"kubesolo.io/os/internal/config"
@@ -49,6 +50,8 @@ type node struct {
 	disksReady, driversLoaded chan struct{}
 	groups                    *cgroup.Tree
 	writable                  bool       // /data can be written, be it a disk or memory
+	kept                      bool       // and what is written there is there at the next boot
+	watchdogFired             bool       // it says that it caused the last reset
 	volume                    []document // of the configuration volume
 	good                      string     // directory of the documents that led to a healthy node
 	parts                     []config.Part
@@ -62,6 +65,8 @@ type node struct {
 	network    *manager.Manager
 	sockets    []io.Closer // files of sockets keep /run busy
 	watchdog   *watchdog
+	bootLog    *bootlog.Recorder
+	mark       *bootlog.Mark     // of this boot; nil until that of the last was read
 	exits      map[string]string // by service: why it ended, as the console said it last
 }
 

@@ -287,7 +287,6 @@ func TestPID1Life(t *testing.T) {
 // connections. Each is noticed by its own probe, ended and started again.
 func TestPID1Hang(t *testing.T) {
 	nstest.Require(t, nstest.Mount)
-	t.Parallel() // it waits for minutes and does nothing meanwhile
 	p := startPID1(t)
 	p.expect(`ok +boot: \d+ steps`, 1)
 	names := []string{"containerd", "kubesolo", "ksagent"}

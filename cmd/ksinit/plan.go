@@ -9,6 +9,7 @@ import (
 
 	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/mount"
 )
 
 // firstSteps make kernel arguments readable; the rest depends on them.
@@ -51,6 +52,8 @@ func (n *node) nodeSteps() []boot.Step {
 		{Name: "binds", Needs: []string{"data"}, Run: n.bindData},
 		{Name: "clock", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.raiseClock},
 		{Name: "machine-id", Needs: []string{"binds"}, OnError: boot.Degrade, Run: n.setMachineID},
+		// Beside what leads to the services, which do not wait for it.
+		{Name: "last-boot", Needs: []string{"binds"}, After: []string{"watchdog", "clock"}, OnError: boot.Degrade, Run: n.tellLastBoot},
 		{Name: "config-volume", After: []string{"coldplug"}, OnError: boot.Degrade, Run: n.readVolume},
 		{Name: "config", Needs: []string{"binds"}, After: []string{"config-volume"}, OnError: boot.Degrade, Run: n.readConfig},
 		{Name: "hostname", Needs: []string{"config"}, OnError: boot.Degrade, Run: n.setHostname},
@@ -127,6 +130,7 @@ func plan() (string, error) {
 	fmt.Fprintf(&b, "Mounts of the step filesystems\n\n%s\n", indent(systemMounts().String()))
 	fmt.Fprintf(&b, "Mounts of the step kernel-views\n\n%s\n", indent(kernelViews().String()))
 	fmt.Fprintf(&b, "Mounts of the step binds\n\n%s\n", indent(dataBinds().String()))
+	fmt.Fprintf(&b, "Mounts of the step last-boot\n\n%s\n", indent(mount.Table{pstoreMount()}.String()))
 	fmt.Fprintf(&b, "Mounts of the step runtime, only with a bundled runtime\n\n%s\n", indent(bundledMounts().String()))
 	fmt.Fprintf(&b, "Services\n\n")
 	for _, s := range services(config.RuntimeExternal, true, nil) {

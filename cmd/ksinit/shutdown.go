@@ -33,6 +33,7 @@ func downPhases(n *node, a action) []phase {
 		{"kubesolo", 17 * time.Second, func(ctx context.Context) error { return n.stopServices(ctx, "kubesolo", "ksagent") }},
 		{"containerd", 8 * time.Second, func(ctx context.Context) error { return n.stopServices(ctx, "containerd") }},
 		{"processes", 3 * time.Second, n.killAll},
+		{"log", time.Second, func(context.Context) error { return n.closeBootLog(a) }},
 		{"unmount", 6 * time.Second, n.unmount},
 		{"sync", 4 * time.Second, mount.Sync},
 	}

@@ -35,6 +35,7 @@ func (n *node) prepareData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.kept = r.State == datafs.Mounted
 	var did []string
 	if r.Formatted {
 		did = append(did, "formatted")

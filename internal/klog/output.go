@@ -131,3 +131,13 @@ func (l *File) Close() error {
 	l.f = nil
 	return err
 }
+
+// Sync waits until what was written is on the disk.
+func (l *File) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f == nil {
+		return os.ErrClosed
+	}
+	return l.f.Sync()
+}

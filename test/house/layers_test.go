@@ -22,7 +22,7 @@ func layer(path string) int {
 	switch top {
 	case "cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "imagelist":
 		return 0
-	case "mount", "kmod", "blockdev", "datafs", "netcfg", "supervise", "control":
+	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise":
 		return 1
 	case "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd":
 		return 2

@@ -16,14 +16,15 @@ import (
 const stepLimit = 3 * time.Minute
 
 // tinySystem builds an initramfs as the image has it, with the real ksinit and
-// a root that has busybox and nothing else: no service's program is there.
-func tinySystem(t *testing.T, k kernel) string {
+// a root that has busybox and nothing else: no service's program is there, nor
+// a module that is not listed, unless the test adds it.
+func tinySystem(t *testing.T, k kernel, modules []string, add func(root string)) string {
 	t.Helper()
 	list, err := os.ReadFile("modules.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stage := k.subset(t, strings.Fields(string(list)))
+	stage := k.subset(t, append(strings.Fields(string(list)), modules...))
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS(stage)); err != nil {
 		t.Fatal(err)
@@ -54,6 +55,7 @@ func tinySystem(t *testing.T, k kernel) string {
 	writeFile(t, filepath.Join(root, "etc/kubesolo-os/modules"), []byte("dummy\nno-such-module # named, and the boot goes on\n"), 0o644)
 	writeFile(t, filepath.Join(root, "etc/kubesolo-os/build-time"), []byte("1767225600\n"), 0o644) // 2026-01-01
 	writeFile(t, filepath.Join(root, "etc/kubesolo-os/sysctl"), []byte("kernel.panic = 10\n"), 0o644)
+	add(root)
 	run(t, root, "mksquashfs", root, filepath.Join(stage, "root.squashfs"), "-quiet", "-no-progress", "-all-root", "-comp", "gzip")
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	pack(t, stage, initrd)
@@ -63,7 +65,7 @@ func tinySystem(t *testing.T, k kernel) string {
 // TestKsinit boots the real ksinit and looks at every way it can end.
 func TestKsinit(t *testing.T) {
 	k := findKernel(t)
-	initrd := tinySystem(t, k)
+	initrd := tinySystem(t, k, nil, func(string) {})
 	volume := configVolume(t)
 	start := func(t *testing.T, arguments string) *vmtest.VM {
 		return vmtest.Run(t, vmtest.Config{
