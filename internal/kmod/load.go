@@ -141,9 +141,18 @@ func insertFile(file, params string) error {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
 	if err := unix.FinitModule(int(f.Fd()), params, flags); err != nil {
+		if errors.Is(err, unix.EPERM) && isLoaded(moduleName(file)) {
+			// A service without CAP_SYS_MODULE asks for what is there.
+			return unix.EEXIST
+		}
 		return explain(file, params, err)
 	}
 	return nil
+}
+
+func isLoaded(module string) bool {
+	_, err := os.Stat("/sys/module/" + module)
+	return err == nil
 }
 
 func compression(file string) string {
@@ -166,6 +175,8 @@ func explain(file, params string, err error) error {
 		return fmt.Errorf("%s: %w (built for another kernel)", file, err)
 	case errors.Is(err, unix.EKEYREJECTED):
 		return fmt.Errorf("%s: %w (not signed by a key of this kernel, and it is locked down)", file, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: %w (without CAP_SYS_MODULE, which services do not have, or an unsigned module under lockdown)", file, err)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%s: %w (a symbol or parameter is unknown to this kernel; parameters: %q)", file, err, params)
 	case errors.Is(err, unix.EINVAL) && params != "":

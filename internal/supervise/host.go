@@ -61,7 +61,9 @@ func (h Host) Start(svc Service) (Process, error) {
 	}
 	defer in.Close()
 	attr.Files = []uintptr{null.Fd(), in.Fd(), in.Fd()}
-	child, err := h.Reaper.Start(svc.Argv[0], svc.Argv, attr)
+	child, err := svc.Rights.start(func() (*reap.Process, error) {
+		return h.Reaper.Start(svc.Argv[0], svc.Argv, attr)
+	})
 	if err != nil {
 		return nil, errors.Join(explain(svc.Argv[0], err), out.Close())
 	}

@@ -40,6 +40,7 @@ type Service struct {
 	Limits  cgroup.Limits
 	// OOMScoreAdj from -1000 (never killed for memory) to 1000; 0 is the default.
 	OOMScoreAdj int
+	Rights      Rights
 }
 
 // String is one line of `ksinit -plan`.
