@@ -35,6 +35,7 @@ type Config struct {
 	CPUManagerOptions map[string]string
 	ReservedCPUs      string
 	SystemReserved    map[string]string
+	Machine           Machine
 }
 
 // Configuration is the kubelet's configuration file as an object.
@@ -89,7 +90,8 @@ func (cfg Config) Configuration() (*kubeletconfig.KubeletConfiguration, error) {
 	c.CPUManagerPolicy = cfg.CPUManagerPolicy
 	c.CPUManagerPolicyOptions = cfg.CPUManagerOptions
 	c.ReservedSystemCPUs = cfg.ReservedCPUs
-	c.SystemReserved = cfg.SystemReserved
+	c.SystemReserved = cfg.Machine.Reserve(cfg.SystemReserved)
+	c.PodPidsLimit = cfg.Machine.PodPids()
 	return c, nil
 }
 

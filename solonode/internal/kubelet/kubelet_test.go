@@ -16,7 +16,7 @@ func TestConfigurationIsValid(t *testing.T) {
 		PKI: "/pki", RootDir: "/var/lib/kubesolo/kubelet", NodeName: "node1", NodeIP: "10.0.0.5",
 		RuntimeEndpoint: "unix:///run/containerd/containerd.sock", ResolvConf: "/etc/resolv.conf",
 		ClusterDNS: "10.43.0.10", ClusterDomain: "cluster.local", CPUManagerPolicy: "none",
-		SystemReserved: map[string]string{"memory": "64Mi"},
+		SystemReserved: map[string]string{"memory": "64Mi"}, Machine: Machine{Memory: 1 << 30, Threads: 7700},
 	}
 	configuration, err := cfg.Configuration()
 	if err != nil {
@@ -34,7 +34,36 @@ func TestConfigurationIsValid(t *testing.T) {
 	if configuration.Authentication.Anonymous.Enabled || configuration.ReadOnlyPort != 0 || configuration.MakeIPTablesUtilChains {
 		t.Error("an open port or a host chain is on")
 	}
+	if configuration.PodPidsLimit != 1925 || configuration.SystemReserved["memory"] != "64Mi" || configuration.SystemReserved["pid"] != "1000" {
+		t.Errorf("pids %d, reserved %v", configuration.PodPidsLimit, configuration.SystemReserved)
+	}
 	if configuration.EnableControllerAttachDetach {
 		t.Error("volumes wait for a controller that is off")
+	}
+}
+
+func TestMachine(t *testing.T) {
+	for _, tc := range []struct {
+		machine Machine
+		memory  string
+		pid     string
+		podPids int64
+	}{
+		{Machine{}, "", "", 1024},
+		{Machine{Memory: 460 * mib, Threads: 3600}, "172Mi", "900", 900},
+		{Machine{Memory: 960 * mib, Threads: 7600}, "360Mi", "1000", 1900},
+		{Machine{Memory: 64 << 30, Threads: 500_000}, "384Mi", "1000", 4096},
+		{Machine{Memory: 128 * mib, Threads: 100}, "48Mi", "25", 256},
+	} {
+		r := tc.machine.Reserve(nil)
+		if r["memory"] != tc.memory || r["pid"] != tc.pid || tc.machine.PodPids() != tc.podPids {
+			t.Errorf("%+v: reserved %v, pids %d", tc.machine, r, tc.machine.PodPids())
+		}
+	}
+	if r := (Machine{Memory: 1 << 30}).Reserve(map[string]string{"memory": "1Gi", "cpu": "1"}); r["memory"] != "1Gi" || r["cpu"] != "1" {
+		t.Errorf("the operator's values are lost: %v", r)
+	}
+	if m := ThisMachine(); m.Memory < 64*mib || m.Threads < 64 {
+		t.Errorf("this machine: %+v", m)
 	}
 }

@@ -1,0 +1,83 @@
+package whole
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/vmtest"
+)
+
+// TestFaults lets pods without limits take all processes, a whole file system
+// in memory and all memory of a small node, and stops kubesolo as a hang
+// does. Nothing of the system ends but what hung, and a pod beside them does not
+// notice.
+func TestFaults(t *testing.T) {
+	kernel := artefact(t, "vmlinuz")
+	n := boot(t, vmtest.Config{
+		Name: "faults", Kernel: kernel, Initrd: artefact(t, "kubesolo-os.gz"), Append: arguments, Memory: 1536,
+		Disks: []vmtest.Disk{{Path: emptyDisk(t, "data.img", 4)}},
+		NIC:   &vmtest.NIC{Forward: []int{apiPort}, Restrict: true},
+	})
+	n.apply(t, "bystander.yaml")
+	before := n.waitPhase(t, "bystander", "Running")
+
+	t.Run("kubesolo hangs", n.testHang)
+	t.Run("processes", func(t *testing.T) {
+		phase := n.fault(t, "processes", "while sleep 100000 & do :; done", "Succeeded", "Failed")
+		if text := n.logs(t, "processes"); !strings.Contains(text, "can't fork") {
+			t.Errorf("%s: the pod never met a limit: %q", phase, text)
+		}
+	})
+	t.Run("file system in memory", func(t *testing.T) {
+		// It ends at its own size, or its pod at that of all pods.
+		n.fault(t, "tmpfs", "dd if=/dev/zero of=/memory/file bs=1M; rm /memory/file", "Succeeded", "Failed")
+	})
+	t.Run("memory", func(t *testing.T) {
+		n.fault(t, "memory", "tail /dev/zero", "Failed")
+	})
+
+	after := n.waitPhase(t, "bystander", "Running")
+	a, b := before.Status.ContainerStatuses[0], after.Status.ContainerStatuses[0]
+	if after.Metadata.UID != before.Metadata.UID || a.ContainerID != b.ContainerID || a.RestartCount != b.RestartCount {
+		t.Errorf("the bystander noticed: was %+v, is %+v", before, after)
+	}
+	for service, want := range map[string]int{"containerd": 0, "kubesolo": 1, "ksagent": 0} {
+		if got := n.countEvents(service, "exited"); got != want {
+			t.Errorf("%s ended %d times, want %d", service, got, want)
+		}
+	}
+}
+
+// fault runs a harmful script in a pod to its end; the node stays Ready.
+func (n *node) fault(t *testing.T, name, script string, phases ...string) string {
+	t.Helper()
+	begun := time.Now()
+	n.apply(t, "fault.yaml", "NAME", name, "SCRIPT", fmt.Sprintf("%q", script))
+	phase := n.waitPhase(t, name, phases...).Status.Phase
+	t.Logf("%s after %.1f s", phase, time.Since(begun).Seconds())
+	n.eventually(t, podLimit, "Ready after "+name, func(ctx context.Context) error {
+		return n.nodeReady(ctx, begun)
+	})
+	return phase
+}
+
+// testHang stops kubesolo as a deadlock would: its process is there, its port
+// takes connections, and nothing answers.
+func (n *node) testHang(t *testing.T) {
+	n.startPrivileged(t, "stop-kubesolo", "kill -STOP $(pidof kubesolo)")
+	e := n.waitEvent(t, podLimit, func(e event.Event) bool {
+		return e.Type == event.Service && e.Name == "kubesolo" && e.State == "exited"
+	})
+	if !strings.HasPrefix(e.Message, "hung: 4 probes in a row without an answer: ") {
+		t.Fatalf("kubesolo ended for another reason: %s", e.Message)
+	}
+	noticed := time.Now()
+	n.eventually(t, readyLimit, "Ready after the hang", func(ctx context.Context) error {
+		return n.nodeReady(ctx, noticed)
+	})
+	t.Logf("Ready %.1f s after the hang was noticed", time.Since(noticed).Seconds())
+}
