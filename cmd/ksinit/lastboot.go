@@ -15,6 +15,7 @@ import (
 	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/bootlog"
 	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/mount"
 )
 
@@ -58,7 +59,7 @@ func (n *node) tellLastBoot(ctx context.Context) error {
 		}
 	})
 	errs = append(errs, n.startBootLog())
-	if !last.InOrder() {
+	if last.Fault() {
 		return boot.Degraded(errors.Join(append([]error{errors.New(last.String())}, errs...)...))
 	}
 	boot.Note(ctx, "%s", last)
@@ -89,7 +90,10 @@ func (n *node) startBootLog() error {
 func (n *node) collectDumps() (bootlog.Dump, error) {
 	var errs []error
 	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
-		errs = append(errs, n.loadModules("efi_pstore"))
+		// A kernel may lack it, and firmware may offer no variables.
+		if err := n.loadModules("efi_pstore"); err != nil && !errors.Is(err, kmod.ErrNotFound) && !errors.Is(err, kmod.ErrNoHardware) {
+			errs = append(errs, err)
+		}
 	}
 	if strings.Contains(n.args.Raw, "ramoops.") {
 		errs = append(errs, n.loadModules("ramoops"))

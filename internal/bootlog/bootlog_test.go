@@ -99,23 +99,23 @@ func TestJudge(t *testing.T) {
 	ended.End = "restart"
 	panicked := Dump{Panic: "Kernel panic - not syncing: sysrq triggered crash"}
 	for _, tc := range []struct {
-		e       Evidence
-		want    string
-		inOrder bool
+		e     Evidence
+		want  string
+		fault bool
 	}{
-		{Evidence{MarkErr: fs.ErrNotExist}, "first boot", true},
-		{Evidence{Mark: ended}, "restart after 10m0s", true},
-		{Evidence{Mark: ended, Watchdog: true}, "restart after 10m0s: the watchdog says that it has reset the machine", true},
+		{Evidence{MarkErr: fs.ErrNotExist}, "first boot", false},
+		{Evidence{Mark: ended}, "restart after 10m0s", false},
+		{Evidence{Mark: ended, Watchdog: true}, "restart after 10m0s: the watchdog says that it has reset the machine", false},
 		{Evidence{Mark: ran, LastLine: 11520 * time.Second}, "power cut or reset after 3h12m0s", false},
 		{Evidence{Mark: Mark{Boot: 1}, LastLine: 12300 * time.Millisecond}, "power cut or reset after 12s", false},
-		{Evidence{Mark: ran, Watchdog: true}, "watchdog reset after 10m0s", false},
-		{Evidence{Mark: ran, Watchdog: true, Dump: panicked}, "kernel panic after 10m0s: Kernel panic - not syncing: sysrq triggered crash", false},
-		{Evidence{MarkErr: errors.New("mark of the boot before: rubbish")}, "unknown: mark of the boot before: rubbish", false},
-		{Evidence{MarkErr: errors.New("rubbish"), Watchdog: true}, "watchdog reset", false},
+		{Evidence{Mark: ran, Watchdog: true}, "watchdog reset after 10m0s", true},
+		{Evidence{Mark: ran, Watchdog: true, Dump: panicked}, "kernel panic after 10m0s: Kernel panic - not syncing: sysrq triggered crash", true},
+		{Evidence{MarkErr: errors.New("mark of the boot before: rubbish")}, "unknown: mark of the boot before: rubbish", true},
+		{Evidence{MarkErr: errors.New("rubbish"), Watchdog: true}, "watchdog reset", true},
 	} {
 		l := Judge(tc.e)
-		if l.String() != tc.want || l.InOrder() != tc.inOrder {
-			t.Errorf("%+v:\ngot  %s, %v\nwant %s, %v", tc.e, l, l.InOrder(), tc.want, tc.inOrder)
+		if l.String() != tc.want || l.Fault() != tc.fault {
+			t.Errorf("%+v:\ngot  %s, %v\nwant %s, %v", tc.e, l, l.Fault(), tc.want, tc.fault)
 		}
 	}
 }

@@ -126,9 +126,10 @@ func Judge(e Evidence) Last {
 	return l
 }
 
-// InOrder tells whether somebody wanted that end.
-func (l Last) InOrder() bool {
-	return l.Reason != Panic && l.Reason != Watchdog && l.Reason != PowerCut && l.Reason != Unknown
+// Fault tells whether the node itself failed. A power cut is no fault of its: many
+// a machine is never switched off in another way.
+func (l Last) Fault() bool {
+	return l.Reason == Panic || l.Reason == Watchdog || l.Reason == Unknown
 }
 
 // String is the line for the console, such as

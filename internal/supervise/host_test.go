@@ -282,7 +282,7 @@ func TestHostHang(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	silent.Store(false)
-	if st := s.Status()[0]; !strings.HasPrefix(st.LastExit, "hung: 2 probes in a row without an answer: ") || !strings.HasSuffix(st.LastExit, "ended by killed by SIGKILL") {
+	if st := s.Status()[0]; !strings.HasPrefix(st.LastExit, "hung: 2 probes in a row without an answer: ") || !strings.HasSuffix(st.LastExit, "; killed by SIGKILL") {
 		t.Errorf("%+v", st)
 	}
 	_ = s.Stop(t.Context(), service.Name) // the next one is stopped, too, and ends by SIGKILL

@@ -129,7 +129,7 @@ func (a *actor) endHung(cause error) (reason string, ended bool) {
 		a.set(Running, reason+"; "+ErrNotStopped.Error())
 		return "", false
 	}
-	return reason + "; ended by " + exit.Reason, true
+	return reason + "; " + exit.Reason, true
 }
 
 // converse connects, says what the protocol begins with, and reads the start of

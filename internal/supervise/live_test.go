@@ -117,7 +117,7 @@ func TestHeartbeatEnds(t *testing.T) {
 			t.Fatalf("got %s", got)
 		}
 		time.Sleep(45 * time.Second)
-		if st := s.Status()[0]; st.Starts != 2 || !strings.HasPrefix(st.LastExit, "hung: 3 probes in a row without an answer: no heartbeat; ended by kill") {
+		if st := s.Status()[0]; st.Starts != 2 || !strings.HasPrefix(st.LastExit, "hung: 3 probes in a row without an answer: no heartbeat; kill") {
 			t.Errorf("%+v", st)
 		}
 		if got := h.of("a"); got != "starting running ready exited backoff starting running ready" {
