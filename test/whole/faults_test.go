@@ -25,6 +25,7 @@ func TestFaults(t *testing.T) {
 	n.apply(t, "bystander.yaml")
 	before := n.waitPhase(t, "bystander", "Running")
 
+	t.Run("floors and limits", n.testLimits)
 	t.Run("kubesolo hangs", n.testHang)
 	t.Run("processes", func(t *testing.T) {
 		phase := n.fault(t, "processes", "while sleep 100000 & do :; done", "Succeeded", "Failed")
@@ -63,6 +64,27 @@ func (n *node) fault(t *testing.T, name, script string, phases ...string) string
 		return n.nodeReady(ctx, begun)
 	})
 	return phase
+}
+
+// testLimits: the services have their floors and the pods their ceilings, and the
+// kernel would take any pod before kubesolo.
+func (n *node) testLimits(t *testing.T) {
+	text := n.privileged(t, "limits", "cd /host/sys/fs/cgroup; for f in containerd kubesolo ksagent; do cat $f/memory.min; done; "+
+		"cat kubepods/memory.max kubepods/pids.max; cat /proc/$(pidof kubesolo)/oom_score_adj")
+	var got [6]int64
+	if _, err := fmt.Sscan(text, &got[0], &got[1], &got[2], &got[3], &got[4], &got[5]); err != nil {
+		t.Fatalf("%v in:\n%s", err, text) // a limit that is not set reads "max"
+	}
+	const mib = 1 << 20
+	if got[0] != 32*mib || got[1] != 128*mib || got[2] != 8*mib {
+		t.Errorf("floors: %v", got[:3])
+	}
+	if all := int64(n.Config.Memory) * mib; got[3] > all-384*mib || got[3] < all/2 || got[4] < 1000 {
+		t.Errorf("all pods may have %d MiB and %d processes", got[3]/mib, got[4])
+	}
+	if got[5] > -900 {
+		t.Errorf("kubesolo has an OOM score of %d", got[5])
+	}
 }
 
 // testHang stops kubesolo as a deadlock would: its process is there, its port
