@@ -55,21 +55,24 @@ func kernelViews() mount.Table {
 const dataDir = "/data"
 
 // dataBinds put directories of the data partition where programs look for
-// them. Programs and volumes of pods run from there, so they allow exec.
+// them. Volumes and images of pods run from the first two. /etc/kubesolo holds
+// passwords (registries, cloud-init's extra-env): its directory is closed, as
+// files that an operator puts there rarely are.
 func dataBinds() mount.Table {
 	var t mount.Table
 	for _, b := range []struct {
 		dir, target string
+		flags       uintptr
 		mode        fs.FileMode
 	}{
-		{"kubesolo", "/var/lib/kubesolo", 0o700},
-		{"containerd", "/var/lib/containerd", 0},
-		{"etc-kubesolo", "/etc/kubesolo", 0},
-		{"network", "/var/lib/network", 0},
-		{"log", "/var/log", 0},
-		{"update", "/var/lib/update", 0},
+		{"kubesolo", "/var/lib/kubesolo", plain, 0o700},
+		{"containerd", "/var/lib/containerd", plain, 0},
+		{"etc-kubesolo", "/etc/kubesolo", quiet, 0o700},
+		{"network", "/var/lib/network", quiet, 0},
+		{"log", "/var/log", quiet, 0},
+		{"update", "/var/lib/update", quiet, 0},
 	} {
-		t = append(t, mount.Entry{Source: dataDir + "/" + b.dir, Target: b.target, Flags: unix.MS_BIND | plain, Mode: b.mode})
+		t = append(t, mount.Entry{Source: dataDir + "/" + b.dir, Target: b.target, Flags: unix.MS_BIND | b.flags, Mode: b.mode})
 	}
 	return t
 }

@@ -252,6 +252,9 @@ func TestPID1Life(t *testing.T) {
 	if c, o, err := config.ReadEffective(effective); err != nil || c.Hostname != "kubesolo" || o["hostname"] != "defaults" {
 		t.Errorf("effective configuration: host name %q from %q, %v", c.Hostname, o["hostname"], err)
 	}
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err != nil || !bytes.Contains(status, []byte("NoNewPrivs:\t1")) {
+		t.Errorf("kubesolo may gain rights: %s, %v", status, err)
+	}
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

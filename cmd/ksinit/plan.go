@@ -68,6 +68,7 @@ func (n *node) nodeSteps() []boot.Step {
 		// What the first pod and the first rule want, seconds later.
 		{Name: "late-modules", After: []string{"services"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.loadLateModules},
 		n.views("services"),
+		{Name: "lockdown", After: []string{"late-modules", "kernel-views", "coldplug"}, OnError: boot.Degrade, Run: n.lockDown},
 	}
 }
 
@@ -135,6 +136,7 @@ func plan() (string, error) {
 	fmt.Fprintf(&b, "Services\n\n")
 	for _, s := range services(config.RuntimeExternal, true, nil) {
 		fmt.Fprintf(&b, "    %s\n        %s\n", s.Name, strings.ReplaceAll(strings.TrimPrefix(s.String(), s.Name+": "), "; ", "\n        "))
+		fmt.Fprintf(&b, "        rights %v\n", s.Rights)
 	}
 	fmt.Fprintf(&b, "\nOn the way down\n\n")
 	for _, p := range downPhases(n, restartNode) {

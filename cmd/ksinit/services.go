@@ -49,6 +49,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		Stop:        supervise.StopPolicy{Grace: 5 * time.Second, Again: 2 * time.Second, KeepChildren: true},
 		Limits:      cgroup.Limits{MemoryMin: 32 << 20, CPUWeight: 200},
 		OOMScoreAdj: -999,
+		Rights:      runtimeRights(),
 	}
 	kubesolo := supervise.Service{
 		Name:         "kubesolo",
@@ -63,6 +64,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		Stop:        supervise.StopPolicy{Grace: 12 * time.Second, Again: 4 * time.Second},
 		Limits:      cgroup.Limits{MemoryMin: 128 << 20, CPUWeight: 200},
 		OOMScoreAdj: -990,
+		Rights:      engineRights(),
 	}
 	agent := supervise.Service{
 		Name:  "ksagent",
@@ -75,6 +77,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 		Stop:        supervise.StopPolicy{Grace: 4 * time.Second, Again: 2 * time.Second},
 		Limits:      cgroup.Limits{MemoryMin: 8 << 20},
 		OOMScoreAdj: -980,
+		Rights:      agentRights(),
 	}
 	if engineWaits {
 		kubesolo.Needs = nil
@@ -82,6 +85,7 @@ func services(runtime config.Runtime, engineWaits bool, kubesoloEnv []string) []
 	if runtime == config.RuntimeBundled {
 		kubesolo.Needs = nil
 		kubesolo.Stop.KeepChildren = true // the shims are its children now
+		kubesolo.Rights = runtimeRights() // and pods inherit what it has
 		agent.Needs = []string{"kubesolo"}
 		return []supervise.Service{kubesolo, agent}
 	}

@@ -67,6 +67,14 @@ func (n *node) bindData(ctx context.Context) error {
 			mode = 0o755
 		}
 		errs = append(errs, os.MkdirAll(e.Source, mode))
+		// Also of a directory that came with the disk.
+		if st, err := os.Stat(e.Source); err == nil && e.Mode != 0 && st.Mode().Perm() != mode {
+			errs = append(errs, os.Chmod(e.Source, mode))
+		}
+	}
+	// Whoever put it on the disk rarely thought of its mode.
+	if st, err := os.Stat(dataDir + "/cloud-init.yaml"); err == nil && st.Mode().Perm()&0o077 != 0 {
+		errs = append(errs, os.Chmod(dataDir+"/cloud-init.yaml", 0o600))
 	}
 	degraded, err := table.Apply()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kubesolo.io/os/internal/image/grub"
 	"kubesolo.io/os/internal/vmtest"
 )
 
@@ -42,7 +43,7 @@ type API interface {
 
 // Kernel arguments of a direct boot; the boot menus of ISO and disk have the
 // same (internal/image/grub).
-const directArgs = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on quiet loglevel=4"
+const directArgs = grub.BaseArguments + " quiet loglevel=4"
 
 // dataSize is what the data disk may grow to; it is sparse.
 const dataSize = 8 << 30

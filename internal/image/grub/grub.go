@@ -68,8 +68,10 @@ func Make(ctx context.Context, run *tool.Runner, img Image) error {
 
 // BaseArguments are the kernel arguments of every entry. The serial port comes last, so
 // /dev/console is that; without one the kernel falls back to the screen. panic=10 turns a
-// crash of PID 1 into a reboot.
-const BaseArguments = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on"
+// crash of PID 1 into a reboot. The last line is hardening: docs/hardening.md has the
+// reason of each, and package audit looks for them on the node.
+const BaseArguments = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on " +
+	"slab_nomerge init_on_alloc=1 page_alloc.shuffle=1 randomize_kstack_offset=on vsyscall=none"
 
 const quiet = "quiet loglevel=4"
 
