@@ -47,12 +47,14 @@ Commands:
   run         preload images, watch health, keep time, publish the kubeconfig, serve SSH (the service)
   preload     import the system's container images once, and say what was done
   health      print what works and what does not; exit status 1 if not ready
+  audit       compare the node's hardening with what it promises; exit status 1 if a check failed
   stop-pods   stop all containers, then all pod sandboxes
   help        this text
 
 Examples:
   ksagent health -o table
   ksagent health -o json
+  ksagent audit
   ksagent stop-pods --timeout 20s
   ksagent preload --images /usr/share/kubesolo/images
 
@@ -102,6 +104,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		a.healthFlags(flags)
 		flags.StringVar(&a.output, "o", "table", "output: table or json")
 		return a.parsed(ctx, flags, args[1:], a.health)
+	case "audit":
+		flags.StringVar(&a.output, "o", "table", "output: table, json or snapshot (what was looked at)")
+		return a.parsed(ctx, flags, args[1:], a.audit)
 	case "stop-pods":
 		flags.DurationVar(&a.timeout, "timeout", 20*time.Second, "how long containers may take to end after SIGTERM")
 		return a.parsed(ctx, flags, args[1:], a.stopPods)

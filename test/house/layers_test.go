@@ -24,7 +24,7 @@ func layer(path string) int {
 		return 0
 	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise":
 		return 1
-	case "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd":
+	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd":
 		return 2
 	}
 	return -1

@@ -28,6 +28,7 @@ func TestISO(t *testing.T) {
 		t.Run("service and DNS", n.testService)
 		t.Run("volume", n.testVolume)
 		t.Run("root is read-only", n.testReadOnly)
+		t.Run("audit", n.testAudit)
 		t.Run("signals at PID 1", n.testSignals)
 		t.Run("kill kubesolo", func(t *testing.T) { n.testKill(t, "kubesolo") })
 		t.Run("kill containerd", func(t *testing.T) { n.testKill(t, "containerd") })
