@@ -24,6 +24,7 @@ func Ports() []Port {
 		{"tcp", 10256, "kubesolo", false, "kube-proxy's health, for load balancers: says only whether Services work"},
 		{"tcp", 10248, "kubesolo", true, "kubelet's health"},
 		{"tcp", 10249, "kubesolo", true, "kube-proxy's metrics"},
+		{"tcp", 9105, "kubesolo", true, "metrics of the node engine, only when asked for (KUBESOLO_METRICS_SERVER)"},
 		{"tcp", 0, "containerd", true, "streams of exec, attach and port-forward, each with a token of the kubelet's"},
 	}
 }
