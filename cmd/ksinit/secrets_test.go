@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kubesolo.io/os/internal/boot"
+	"kubesolo.io/os/internal/cloudinit"
 	"kubesolo.io/os/internal/config"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/klog"
@@ -69,7 +70,7 @@ func (nopCloser) Close() error { return nil }
 // with all of them die. What they are for must have them, and nothing else.
 func TestSecretsAreNotSaid(t *testing.T) {
 	nstest.Require(t, nstest.Mount)
-	mountAt(t, "tmpfs", "/run", "tmpfs") // files may be written there
+	mountAt(t, "tmpfs", "/run", "tmpfs", 0) // files may be written there
 	file := "/run/certs/hosts.toml"
 	document := filepath.Join(t.TempDir(), "cloud-init.yaml")
 	text := "#cloud-config\nportainer:\n  edge-id: edge-1\n  edge-key: " + planted + "-key\n" +
@@ -162,7 +163,7 @@ func TestMistakesBesideSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n, said := observed(t)
 			if err := n.run(t.Context(), []boot.Step{{Name: "config", OnError: boot.Degrade, Run: func(ctx context.Context) error {
-				return n.addDocument(ctx, "test", "cloud-init.yaml", []byte("#cloud-config\n"+text))
+				return n.addDocument(ctx, document{name: "test", kind: cloudinit.CloudConfig, origin: "cloud-init.yaml", text: []byte("#cloud-config\n" + text)})
 			}}}); err != nil {
 				t.Fatal(err)
 			}

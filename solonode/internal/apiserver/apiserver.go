@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -56,7 +57,10 @@ func (cfg Config) Args() []string {
 		"--allow-privileged=true",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
+		"--authentication-config=" + cfg.authenticationFile(),
 		"--client-ca-file=" + file("ca", "ca.crt"),
+		"--tls-min-version=VersionTLS12",
+		"--tls-cipher-suites=" + strings.Join(CipherSuites(), ","),
 		"--tls-cert-file=" + file("apiserver", "apiserver.crt"),
 		"--tls-private-key-file=" + file("apiserver", "apiserver.key"),
 		"--kubelet-certificate-authority=" + file("ca", "ca.crt"),
@@ -89,6 +93,9 @@ func (cfg Config) Args() []string {
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, cfg Config) error {
+	if err := writeAuthentication(cfg.authenticationFile()); err != nil {
+		return fmt.Errorf("apiserver authentication: %w", err)
+	}
 	serverOptions := options.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range serverOptions.Flags().FlagSets {

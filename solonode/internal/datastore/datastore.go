@@ -88,6 +88,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Opened != nil {
 		cfg.Opened(dialect.DB)
 	}
+	if err := closeToOthers(cfg.File); err != nil {
+		return err
+	}
 	listener, err := listen(ctx, cfg.Socket)
 	if err != nil {
 		return fmt.Errorf("datastore: %w", err)

@@ -36,6 +36,7 @@ type Config struct {
 	ReservedCPUs      string
 	SystemReserved    map[string]string
 	Machine           Machine
+	CipherSuites      []string // of TLS 1.2; empty: Go's
 }
 
 // Configuration is the kubelet's configuration file as an object.
@@ -52,6 +53,11 @@ func (cfg Config) Configuration() (*kubeletconfig.KubeletConfiguration, error) {
 	c.Authentication.Webhook.Enabled = true
 	c.Authorization.Mode = kubeletconfig.KubeletAuthorizationModeWebhook
 	c.ReadOnlyPort = 0
+	c.TLSMinVersion = "VersionTLS12"
+	c.TLSCipherSuites = cfg.CipherSuites
+	// A stream of exec or port-forward that nobody uses is closed.
+	c.StreamingConnectionIdleTimeout = metav1.Duration{Duration: time.Hour}
+	// A fork bomb ends in its pod: kernel.pid_max is for all of them.
 	c.ClusterDomain = cfg.ClusterDomain
 	c.ClusterDNS = []string{cfg.ClusterDNS}
 	c.ResolverConfig = cfg.ResolvConf

@@ -17,6 +17,7 @@ func TestConfigurationIsValid(t *testing.T) {
 		RuntimeEndpoint: "unix:///run/containerd/containerd.sock", ResolvConf: "/etc/resolv.conf",
 		ClusterDNS: "10.43.0.10", ClusterDomain: "cluster.local", CPUManagerPolicy: "none",
 		SystemReserved: map[string]string{"memory": "64Mi"}, Machine: Machine{Memory: 1 << 30, Threads: 7700},
+		CipherSuites: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
 	}
 	configuration, err := cfg.Configuration()
 	if err != nil {
@@ -36,6 +37,11 @@ func TestConfigurationIsValid(t *testing.T) {
 	}
 	if configuration.PodPidsLimit != 1925 || configuration.SystemReserved["memory"] != "64Mi" || configuration.SystemReserved["pid"] != "1000" {
 		t.Errorf("pids %d, reserved %v", configuration.PodPidsLimit, configuration.SystemReserved)
+	}
+	if !configuration.SeccompDefault || !configuration.Authentication.Webhook.Enabled || configuration.Authorization.Mode != "Webhook" ||
+		configuration.StreamingConnectionIdleTimeout.Duration == 0 ||
+		configuration.EnableProfilingHandler || configuration.EnableDebugFlagsHandler || len(configuration.TLSCipherSuites) == 0 {
+		t.Error("a setting of CIS Kubernetes 4.2 is not made; see docs/hardening.md")
 	}
 	if configuration.EnableControllerAttachDetach {
 		t.Error("volumes wait for a controller that is off")

@@ -130,7 +130,7 @@ func (n *node) hostComponents() []lifecycle.Component {
 		ClusterDNS: options.DNSServiceIP, ClusterDomain: options.ClusterDomain,
 		CPUManagerPolicy: n.Options.CPUManagerPolicy, CPUManagerOptions: n.Options.CPUManagerOptions,
 		ReservedCPUs: n.Options.ReservedCPUs, SystemReserved: n.Options.SystemReserved,
-		Machine: kubelet.ThisMachine(),
+		Machine: kubelet.ThisMachine(), CipherSuites: apiserver.CipherSuites(),
 	}
 	proxyConfig := proxy.Config{PKI: n.pki.Dir, NodeName: n.name, PodCIDR: options.PodCIDR}
 	var masqueraded atomic.Bool

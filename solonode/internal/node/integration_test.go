@@ -107,6 +107,7 @@ func TestControlPlane(t *testing.T) {
 	if readFile(t, path, "pki/ca/ca.crt") != authority || readFile(t, path, "pki/apiserver/service-account.key") != key {
 		t.Error("the address change replaced the authority or the service account key")
 	}
+	anonymousGetsHealthOnly(ctx, t, path)
 	eventually(ctx, t, "the kubernetes Service has the new address", func() error { return endpointIs(ctx, client, "10.40.0.2") })
 	copyState(ctx, t, path)
 	second.stop(t)
