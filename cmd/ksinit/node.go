@@ -63,6 +63,7 @@ type node struct {
 	supervisor *supervise.Supervisor
 	stopNet    func()
 	network    *manager.Manager
+	page       *page
 	sockets    []io.Closer // files of sockets keep /run busy
 	watchdog   *watchdog
 	bootLog    *bootlog.Recorder

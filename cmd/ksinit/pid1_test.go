@@ -168,10 +168,10 @@ func mountAt(t *testing.T, source, target, kind string, flags uintptr) {
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
 }
 
-func build(t *testing.T, pkg, out string) {
+func build(t *testing.T, pkg, out string, flags ...string) {
 	t.Helper()
-	// With the flags of the image (internal/image), for its size.
-	cmd := exec.Command("go", "build", "-trimpath", "-gcflags", "all=-l", "-ldflags", "-s -w", "-o", out, pkg)
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, flags...)
+	cmd := exec.Command("go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, text)

@@ -36,6 +36,7 @@ func (n *node) emergency(ctx context.Context, err error) {
 
 // shells keeps a shell on every console of the machine until ctx ends.
 func (n *node) shells(ctx context.Context) {
+	n.stopPage()
 	consoles := consoleDevices()
 	n.console.line("ok", "shell on %s; leave with poweroff or reboot", strings.Join(consoles, " "))
 	n.console.wait()

@@ -52,6 +52,7 @@ func (n *node) mountSystem(ctx context.Context) error {
 	if err := os.Symlink("../run", "/var/run"); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
+	n.startPage()
 	return boot.Degraded(errors.Join(degraded, n.openControl()))
 }
 

@@ -70,7 +70,8 @@ func TestKsinit(t *testing.T) {
 	start := func(t *testing.T, arguments string) *vmtest.VM {
 		return vmtest.Run(t, vmtest.Config{
 			Kernel: k.Image, Initrd: initrd, Memory: 512,
-			Append: "console=ttyS0 panic=10 printk.devkmsg=on loglevel=4 kubesolo.nopersist " + arguments,
+			// A screen too, as the image has it; the serial line is /dev/console.
+			Append: "console=tty0 console=ttyS0 panic=10 printk.devkmsg=on loglevel=4 kubesolo.nopersist " + arguments,
 			NIC:    &vmtest.NIC{Restrict: true},
 			Disks:  []vmtest.Disk{{Path: volume, Snapshot: true}},
 			// As many a board shows after its battery died.
@@ -121,6 +122,12 @@ func TestKsinit(t *testing.T) {
 		t.Run("shell and "+command, func(t *testing.T) {
 			vm := start(t, "kubesolo.shell")
 			vmtest.MustAnswer(t, vm, "echo shell-$((40+2))", "shell-42", stepLimit)
+			// The status page was drawn on the screen, and a shell leaves it there.
+			// The serial line got none of it.
+			vmtest.MustAnswer(t, vm, "grep -c 'KubeSolo OS .*waiting for .*last error' /dev/vcs1", "1", stepLimit)
+			if strings.Contains(vm.Transcript(), "\x1b7") || strings.Contains(vm.Transcript(), "last error  ") {
+				t.Error("the status page is on the serial console")
+			}
 			vmtest.MustAnswer(t, vm, "touch /probe; echo wrote=$?", "wrote=1", stepLimit)
 			vmtest.MustAnswer(t, vm, "i=0; while [ $i -lt 300 ]; do kill -HUP 1; kill -KILL 1; kill -STOP 1; i=$((i+1)); done; echo sent-$i", "sent-300", stepLimit)
 			vmtest.MustAnswer(t, vm, "echo still-$((1+1))", "still-2", stepLimit)
