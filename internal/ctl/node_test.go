@@ -139,6 +139,10 @@ node address  10.0.2.15 (kept)
 			t.Errorf("%s -o json: status %d\n%s", test.args, status, out)
 		}
 	}
+	out, _, _ := run(p, "status")
+	if doc, err := os.ReadFile("../../docs/operate.md"); err != nil || !strings.Contains(string(doc), "```text\n"+out+"```\n") {
+		t.Errorf("docs/operate.md does not show what ksctl status prints (%v)", err)
+	}
 	// What an older ksctl does not know is in the JSON all the same.
 	if out, _, _ := run(p, "services", "-o", "json"); !strings.Contains(out, `"later": "ignored"`) {
 		t.Errorf("services -o json:\n%s", out)

@@ -30,6 +30,7 @@ func TestISO(t *testing.T) {
 		t.Run("root is read-only", n.testReadOnly)
 		t.Run("audit", n.testAudit)
 		t.Run("signals at PID 1", n.testSignals)
+		t.Run("ksctl", n.testKsctl)
 		t.Run("kill kubesolo", func(t *testing.T) { n.testKill(t, "kubesolo") })
 		t.Run("kill containerd", func(t *testing.T) { n.testKill(t, "containerd") })
 		hello = n.waitPhase(t, "hello", "Running")
