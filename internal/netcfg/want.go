@@ -54,7 +54,7 @@ type Lease struct {
 	// IPv6 are addresses from DHCPv6, of 128 bits: which others are on the link
 	// is for routers to say (RFC 8415 §18.2.10.1).
 	IPv6 []netip.Prefix
-	// LinkLocal is the fallback of a DHCPv4 link without a lease.
+	// LinkLocal is the fallback of a link where no DHCPv4 server answers.
 	LinkLocal netip.Prefix
 }
 
@@ -109,7 +109,7 @@ func (t *WantLink) addLease(lease Lease, conf Link, metric int, taken map[routeK
 	if conf.DHCP6 {
 		t.Addrs = append(t.Addrs, lease.IPv6...)
 	}
-	if !lease.Address.IsValid() && lease.LinkLocal.IsValid() && conf.WantsLinkLocal() {
+	if lease.LinkLocal.IsValid() && conf.WantsLinkLocal() {
 		t.Addrs = append(t.Addrs, lease.LinkLocal)
 	}
 	if !conf.DHCP4 || !lease.Address.IsValid() {

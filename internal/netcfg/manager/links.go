@@ -27,13 +27,16 @@ type client struct {
 	index   int
 	asks    asks
 	carrier bool
-	waiting time.Time // since when there is a carrier and no DHCPv4 lease
-	ctx     context.Context
-	stop    context.CancelFunc
-	v4      *dhcp.Client
-	v6      *dhcp6.Client
-	lease   *dhcp.Lease
-	lease6  *dhcp6.Lease
+	// answered: DHCPv4 gave or confirmed a lease since the carrier came. One
+	// from before, for another network perhaps, is no answer.
+	answered bool
+	waiting  time.Time // since when there is a carrier and no answer
+	ctx      context.Context
+	stop     context.CancelFunc
+	v4       *dhcp.Client
+	v6       *dhcp6.Client
+	lease    *dhcp.Lease
+	lease6   *dhcp6.Lease
 
 	linkLocal     netip.Prefix
 	stopLinkLocal context.CancelFunc // nil while it does not run
@@ -78,7 +81,7 @@ func (r *runner) reconcile(ctx context.Context, have netcfg.State) {
 // fallback.
 func (r *runner) follow(c *client, l netcfg.LinkState) {
 	if up := l.Up && l.Carrier; up != c.carrier {
-		c.carrier, c.waiting = up, time.Now()
+		c.carrier, c.answered, c.waiting = up, false, time.Now()
 		if c.v4 != nil {
 			c.v4.SetCarrier(up)
 		}
@@ -86,7 +89,7 @@ func (r *runner) follow(c *client, l netcfg.LinkState) {
 			c.v6.SetCarrier(up)
 		}
 	}
-	wanted := c.asks.linkLocal && c.carrier && c.lease == nil
+	wanted := c.asks.linkLocal && c.carrier && !c.answered
 	switch {
 	case !wanted:
 		c.endLinkLocal()
@@ -100,7 +103,7 @@ func (r *runner) fallback() <-chan time.Time {
 	var next <-chan time.Time
 	least := time.Duration(-1)
 	for _, c := range r.clients {
-		if !c.asks.linkLocal || !c.carrier || c.lease != nil || c.stopLinkLocal != nil {
+		if !c.asks.linkLocal || !c.carrier || c.answered || c.stopLinkLocal != nil {
 			continue
 		}
 		if left := r.m.o.LinkLocalAfter - time.Since(c.waiting); least < 0 || left < least {
@@ -120,7 +123,7 @@ func (r *runner) start(ctx context.Context, l netcfg.LinkState, a asks) *client 
 			Link: l.Name, Hostname: m.o.Hostname, Dir: m.o.LeaseDir, Log: m.o.Log,
 			Changed: func(lease *dhcp.Lease) {
 				m.send(ctx, func(*runner) {
-					c.lease, c.waiting = lease, time.Now()
+					c.lease, c.answered, c.waiting = lease, lease != nil, time.Now()
 					if lease != nil {
 						c.endLinkLocal()
 					}

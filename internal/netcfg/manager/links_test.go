@@ -118,11 +118,23 @@ func TestLinkLocalUntilALeaseComes(t *testing.T) {
 	}
 	var host atomic.Uint32
 	host.Store(10)
-	serve(t, &host)
+	stop := serve(t, &host)
 	wait(t, ctx, func() bool { return m.Status().Ready })
 	if got, want := m.Status().String(), "ready 192.0.2.10/24 via 192.0.2.1 dns 192.0.2.53 node 192.0.2.10 (chosen)"; got != want {
 		t.Errorf("status\n got %s\nwant %s", got, want)
 	}
+	// The cable goes from the switch into a laptop: the lease is still good, but
+	// nobody there has an address of that network.
+	stop()
+	if err := netlink.LinkSetDown(peer); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, ctx, func() bool { return !m.Status().Links[0].Carrier })
+	nettest.Up(t, peer)
+	wait(t, ctx, func() bool {
+		a := m.Status().Addresses
+		return len(a) == 2 && slices.ContainsFunc(a, func(p netip.Prefix) bool { return local.Contains(p.Addr()) })
+	})
 }
 
 // A card that comes late, goes, and comes back; its address stays the node's.
