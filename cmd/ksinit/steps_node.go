@@ -29,7 +29,7 @@ const (
 
 func (n *node) prepareData(ctx context.Context) error {
 	r, err := datafs.Prepare(ctx, datafs.Options{
-		Spec: n.args.Data, NoPersist: n.args.NoPersist, Target: dataDir, Drivers: n.driversLoaded,
+		Spec: n.args.Data, NoPersist: n.args.NoPersist, Target: dataDir, Drivers: n.driversLoaded, Repair: n.repairExt4,
 		Log: func(line string) { n.log.Info(line, "step", "data") },
 	})
 	if err != nil {

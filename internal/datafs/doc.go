@@ -6,7 +6,8 @@
 // It never writes to a device that holds, or may hold, anything of somebody
 // else: only to a partition or disk that is named by kubesolo.data=, a partition
 // named KSOLODATA, or the one blank disk of the machine, and only when the area
-// of the template and the last MiB are zero. It never repairs a file system.
+// of the template and the last MiB are zero. It repairs nothing itself: the caller may bring a
+// program for that.
 //
 // # Formatting and power cuts
 //

@@ -35,6 +35,9 @@ type Options struct {
 	// no blank disk is taken, since the labelled one may be still to come. nil:
 	// they are.
 	Drivers <-chan struct{}
+	// Repair checks and repairs the ext4 on a device that is not mounted, and
+	// tells in a few words what it did. nil: there is no such program.
+	Repair func(ctx context.Context, device string) (outcome string, err error)
 	// Log gets a line for each thing worth a line while it happens; may be nil.
 	Log func(string)
 }
@@ -65,10 +68,12 @@ type Result struct {
 // with a bundled runtime run programs from their directory.
 const MountFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME
 
-// mountData: errors=remount-ro keeps a damaged file system from getting worse;
+// MountOptions: errors=remount-ro keeps a damaged file system from getting worse;
 // commit=15 trades the last seconds of logs for fewer writes to flash, while
-// databases sync by themselves.
-const mountData = "errors=remount-ro,commit=15"
+// databases sync by themselves; resuid is a user that no pod can have, so that
+// the reserved blocks are for capable(CAP_SYS_RESOURCE) alone and not for every
+// root (fs/ext4/balloc.c; overlayfs lowers that capability for its writes).
+const MountOptions = "errors=remount-ro,commit=15,resuid=4294967294"
 
 // Prepare mounts the data file system, or memory, at the target, and makes the
 // directories of Dirs in it. A disk that cannot be used is a note and not an
@@ -142,12 +147,13 @@ func (p *preparer) run(ctx context.Context) (Result, error) {
 	if p.growPartition(d) {
 		p.res.Grown = true
 	}
-	if err := p.mountDisk(d.Path, MountFlags, mountData); err != nil {
+	if err := p.mountRepaired(ctx, d); err != nil {
 		p.note("%s: %v; %s; repair it with e2fsck from another machine, or name another disk with kubesolo.data=", d.Path, explainMount(err), noFileTouched)
 		return p.memory()
 	}
 	p.res.State = Mounted
 	p.afterMount(d)
+	p.reserve()
 	p.makeDirs()
 	return p.res, nil
 }
@@ -180,7 +186,7 @@ func (p *preparer) content(d *blockdev.Device) error {
 	case d.Err != nil:
 		return fmt.Errorf("cannot be read: %w", d.Err)
 	case d.FSType == "ext4":
-		if d.Ext4 != nil && d.Ext4.HasErrors {
+		if d.Ext4 != nil && d.Ext4.HasErrors && (p.Repair == nil || d.ReadOnly) {
 			p.note("%s: the kernel found errors in this ext4 earlier; run e2fsck from another machine", d.Path)
 		}
 		return nil

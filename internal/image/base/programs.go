@@ -41,7 +41,7 @@ func programs() []program {
 // release. On a foreign base (one with its own C library) libraries and loader go under
 // /usr/lib/kubesolo/lib and the programs are patched to use only those.
 func Programs(ctx context.Context, d inputs.Debian, t *tree.Tree, foreign bool, scratch string, lock *inputs.Lock) error {
-	names, err := d.Closure(ctx, "nftables", "mount")
+	names, err := d.Closure(ctx, "nftables", "mount", "e2fsck-static")
 	if err != nil {
 		return err
 	}
@@ -54,6 +54,10 @@ func Programs(ctx context.Context, d inputs.Debian, t *tree.Tree, foreign bool, 
 		return err
 	}
 	used := map[string]bool{}
+	if err := addStatic(pool, t, "sbin/e2fsck.static", "usr/sbin/e2fsck"); err != nil {
+		return err
+	}
+	used["e2fsck-static"] = true
 	for _, p := range programs() {
 		from := ""
 		for _, candidate := range p.from {
@@ -76,6 +80,20 @@ func Programs(ctx context.Context, d inputs.Debian, t *tree.Tree, foreign bool, 
 		}
 	}
 	return nil
+}
+
+// addStatic adds a program that needs no library: ksinit runs it before there
+// is anything else, on every base.
+func addStatic(pool, t *tree.Tree, from, to string) error {
+	file := pool.Get(from)
+	if file == nil {
+		file = pool.Get("usr/" + from)
+	}
+	if file == nil {
+		return fmt.Errorf("debian packages: no %s in them", from)
+	}
+	t.Remove(to) // the base's own link
+	return t.File(to, 0o755, file.Data, "userland")
 }
 
 func addProgram(ctx context.Context, run *tool.Runner, pool, t *tree.Tree, from, to string, foreign bool,
