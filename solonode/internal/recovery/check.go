@@ -5,15 +5,19 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite" // also the "sqlite" driver of database/sql
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// checkLimit bounds the check. Running into it is not damage: upstream took a
+// checkLimit and thoroughLimit bound the two kinds of check. Running into it is not damage: upstream took a
 // slow SD card for a broken database and dropped its log.
-const checkLimit = 10 * time.Second
+const (
+	checkLimit    = 10 * time.Second
+	thoroughLimit = time.Minute
+)
 
 // ErrDamaged is in the chain of the error for a database that fails its check.
 var ErrDamaged = errors.New("database is damaged")
@@ -53,29 +57,48 @@ func open(file, options string) (*sql.DB, error) {
 // Check runs SQLite's quick_check on a file that may have a write-ahead log and
 // may be in use. It leaves file and log as they are: a writer that closes a
 // database merges its log and removes it, and with it what could be saved.
-func Check(ctx context.Context, file string) error { return check(ctx, file, "mode=ro") }
+func Check(ctx context.Context, file string) error {
+	return check(ctx, file, "mode=ro", quickly)
+}
+
+// checkThoroughly also compares the indexes with their tables, which
+// quick_check leaves out: a store that met such a damage in use would go on to
+// meet it after each start.
+func checkThoroughly(ctx context.Context, file string) error {
+	return check(ctx, file, "mode=ro", thoroughly)
+}
 
 // CheckCopy is Check for a file that nobody writes and that has no log. It
 // makes no file beside it.
 func CheckCopy(ctx context.Context, file string) error {
-	return check(ctx, file, "mode=ro&immutable=1")
+	return check(ctx, file, "mode=ro&immutable=1", quickly)
 }
 
-func check(ctx context.Context, file, mode string) (err error) {
+func check(ctx context.Context, file, mode string, how func(context.Context, *sql.DB, string) error) (err error) {
 	db, err := open(file, mode)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return CheckOpen(ctx, db, file)
+	return how(ctx, db, file)
 }
 
 // CheckOpen is Check over connections that are open already.
-func CheckOpen(ctx context.Context, db *sql.DB, file string) error {
-	limit, cancel := context.WithTimeout(ctx, checkLimit)
+func CheckOpen(ctx context.Context, db *sql.DB, file string) error { return quickly(ctx, db, file) }
+
+func quickly(ctx context.Context, db *sql.DB, file string) error {
+	return ask(ctx, db, file, "PRAGMA quick_check(1)", checkLimit)
+}
+
+func thoroughly(ctx context.Context, db *sql.DB, file string) error {
+	return ask(ctx, db, file, "PRAGMA integrity_check(1)", thoroughLimit)
+}
+
+func ask(ctx context.Context, db *sql.DB, file, question string, atMost time.Duration) error {
+	limit, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
 	var verdict string
-	err := db.QueryRowContext(limit, "PRAGMA quick_check(1)").Scan(&verdict)
+	err := db.QueryRowContext(limit, question).Scan(&verdict)
 	switch {
 	case limit.Err() != nil:
 		return ctx.Err()
@@ -84,7 +107,7 @@ func CheckOpen(ctx context.Context, db *sql.DB, file string) error {
 	case err != nil:
 		return fmt.Errorf("database %s: %w", file, err)
 	case verdict != "ok":
-		return fmt.Errorf("database %s: %w: %s", file, ErrDamaged, verdict)
+		return fmt.Errorf("database %s: %w: %s", file, ErrDamaged, strings.ReplaceAll(verdict, "\n", " "))
 	}
 	return nil
 }

@@ -2,9 +2,10 @@
 // be opened, before anything opens it for writing.
 //
 // After a clean end it only reads the header and the schema. SQLite removes the
-// write-ahead log at the last close, so a log that is still there, or a note
-// left by Suspect, means an unclean end: then the whole file is checked. What
-// fails is brought back in this order, each step one line of log:
+// write-ahead log at the last close, so a log that is still there means an
+// unclean end: then the whole file is checked. A note left by Suspect makes it a
+// check of the indexes too. What fails is brought back in this order, each step
+// one line of log:
 //
 //  1. read again, in case the medium recovered;
 //  2. rebuild: the rows copied into a new file, the indexes made anew. Nothing

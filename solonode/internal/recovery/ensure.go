@@ -38,13 +38,13 @@ func Ensure(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("database: %w", err)
 	}
 	why, suspect := suspicion(cfg.File)
-	if !suspect && hasContent(cfg.File+"-wal") {
-		why, suspect = "the end before this start was not clean", true
-	}
 	judge := func() error { return glance(ctx, cfg.File) }
 	switch {
 	case suspect:
-		cfg.Log("database: checking all of it: " + why)
+		cfg.Log("database: checking all of it and its indexes: " + why)
+		judge = func() error { return checkThoroughly(ctx, cfg.File) }
+	case hasContent(cfg.File + "-wal"):
+		cfg.Log("database: checking all of it: the end before this start was not clean")
 		judge = func() error { return Check(ctx, cfg.File) }
 	case info.Size() == 0:
 		judge = cfg.empty

@@ -307,6 +307,33 @@ func TestNothingHelps(t *testing.T) {
 	}
 }
 
+// An index that lacks rows is sound for quick_check.
+func TestSuspectIndexIsRebuilt(t *testing.T) {
+	n := newNode(t)
+	n.fill(t, 400, 0)
+	db := openWAL(t, n.cfg.File)
+	run(t, db, "PRAGMA writable_schema=ON",
+		"UPDATE sqlite_schema SET sql = replace(sql, '300', '350') WHERE name = 'first_ones'", "PRAGMA writable_schema=RESET")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(t.Context(), n.cfg.File); err != nil {
+		t.Fatalf("quick_check sees it: %v", err)
+	}
+	if err := Suspect(n.cfg.File, errors.New("met in use")); err != nil {
+		t.Fatal(err)
+	}
+	n.ensure(t)
+	n.said(t, "missing from index first_ones")
+	n.said(t, "rebuild: done; nothing was lost")
+	if err := checkThoroughly(t.Context(), n.cfg.File); err != nil {
+		t.Error(err)
+	}
+	if got := n.rows(t); got != 400 {
+		t.Errorf("%d rows", got)
+	}
+}
+
 func TestSuspectIsCheckedOnce(t *testing.T) {
 	n := newNode(t)
 	n.fill(t, 3, 0)
