@@ -19,6 +19,9 @@ const (
 	// logDir is where PID 1 puts what services print, one file each and one
 	// that was before it, NAME.log.1.
 	logDir = "var/log"
+	// previousBoot is where PID 1 puts the log of the boot before
+	// (internal/bootlog).
+	previousBoot = "boot-previous"
 	// kernelLog has PID 1's own lines among the kernel's.
 	kernelLog = "dev/kmsg"
 	// logPoll is how often a followed file is looked at.
@@ -33,17 +36,25 @@ own log: what PID 1 says in the kernel log.
 
 Examples:
   ksctl logs
+  ksctl logs --previous-boot
   ksctl logs kubesolo -n 1000
   ksctl logs ksagent -f`)
 	follow := flags.Bool("f", false, "follow: go on with what is to come")
 	lines := flags.Int("n", 100, "number of lines; 0 is all that is kept")
 	kernel := flags.Bool("kernel", false, "without SERVICE: the kernel's lines too")
+	previous := flags.Bool("previous-boot", false, "the log of the boot before: the kernel's lines and PID 1's")
 	rest, status, ok := p.parse(flags, args)
 	if !ok {
 		return status
 	}
 	var err error
 	switch {
+	case *previous && (len(rest) > 0 || *follow || *kernel):
+		err = errors.New("--previous-boot goes with -n only: that boot is over, and its log has everything in it")
+	case *previous && !slices.Contains(p.logNames(), previousBoot):
+		err = errors.New("no log of the boot before: this is the first of this disk, or nothing is kept (kubesolo.nopersist, no data partition)")
+	case *previous:
+		err = p.serviceLog(previousBoot, *lines, false)
 	case len(rest) > 1:
 		err = fmt.Errorf("logs takes one service, not also %q", rest[1])
 	case *lines < 0:

@@ -14,13 +14,14 @@ func TestServiceLog(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"a.log": "3\n4\n", "a.log.1": "1\n2\n", "empty.log": ""} {
+	for name, text := range map[string]string{"boot-previous.log": "end of the boot before\n", "boot-previous.log.1": "its beginning\n", "a.log": "3\n4\n", "a.log.1": "1\n2\n", "empty.log": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, test := range []struct{ args, want string }{
 		{"a -n 1", "4\n"}, {"a -n 2", "3\n4\n"}, {"-n 3 a", "2\n3\n4\n"}, {"a -n 0", "1\n2\n3\n4\n"}, {"a", "1\n2\n3\n4\n"}, {"empty", ""},
+		{"--previous-boot", "its beginning\nend of the boot before\n"}, {"--previous-boot -n 1", "end of the boot before\n"},
 	} {
 		var out strings.Builder
 		p := Program{Stdout: &out, Stderr: io.Discard, Root: root}

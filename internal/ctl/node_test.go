@@ -170,6 +170,8 @@ func TestNodeRefuses(t *testing.T) {
 		{p, "reboot now", 2, `takes no argument "now"`},
 		{p, "support", 2, "wants one FILE"},
 		{p, "support /nonexistent/x", 2, "no such file"},
+		{p, "logs --previous-boot", 2, "no log of the boot before"},
+		{p, "logs --previous-boot -f", 2, "that boot is over"},
 		{p, "logs a b", 2, `not also "b"`},
 		{p, "logs -n -1", 2, "number of lines"},
 		{p, "logs --kernel a", 2, "without SERVICE"},
@@ -196,20 +198,22 @@ func TestSupportHidesSecrets(t *testing.T) {
 		control.VerbEvents:   {string(event.Encode(e))},
 	})
 	put(t, p.Root, map[string]string{
-		"run/ksinit/config.json":   `{"kubesolo":{"extra-env":{"MY_VALUE":"(hidden)"}}}`,
-		"run/ksinit/origins.json":  `{}`,
-		"proc/77/environ":          "PATH=/bin\x00KUBESOLO_PORTAINER_EDGE_KEY=planted-edge-key\"\x00MY_VALUE=planted-extra\x00",
-		"proc/77/status":           "Name:\tkubesolo\nState:\tS (sleeping)\nPPid:\t1\nThreads:\t9\nVmRSS:\t  1000 kB\n",
-		"proc/cmdline":             "kubesolo.cloudinit=https://user:planted-url@host/x quiet",
-		"var/log/containerd.log":   "authorization: Basic planted-basic\nAuthorization: Bearer planted-bearer\n{\"identitytoken\":\"planted-json\"}\n",
-		"var/log/kubesolo.log.1":   "using planted-extra and " + jwt + "\npassword=planted-password --token planted-flag\nbearer planted-lower\n",
-		"var/log/kubesolo.log":     "-----BEGIN EC PRIVATE KEY-----\nplanted-pem\n-----END EC PRIVATE KEY-----\nafter the key\nclient-key-data: planted-key-data\n",
-		"etc/os-release":           "ID=kubesolo-os\n",
-		"etc/kubesolo-os/engine":   "solonode\n",
-		"data/cloud-init.yaml":     "planted-file",
-		"proc/1/mountinfo":         "mounts\n",
-		"var/log/pods/x/secret":    "planted-pod-log",
-		"var/lib/kubesolo/pki/key": "planted-pki",
+		"run/ksinit/config.json":    `{"kubesolo":{"extra-env":{"MY_VALUE":"(hidden)"}}}`,
+		"run/ksinit/origins.json":   `{}`,
+		"proc/77/environ":           "PATH=/bin\x00KUBESOLO_PORTAINER_EDGE_KEY=planted-edge-key\"\x00MY_VALUE=planted-extra\x00",
+		"proc/77/status":            "Name:\tkubesolo\nState:\tS (sleeping)\nPPid:\t1\nThreads:\t9\nVmRSS:\t  1000 kB\n",
+		"proc/cmdline":              "kubesolo.cloudinit=https://user:planted-url@host/x quiet",
+		"var/log/containerd.log":    "authorization: Basic planted-basic\nAuthorization: Bearer planted-bearer\n{\"identitytoken\":\"planted-json\"}\n",
+		"var/log/kubesolo.log.1":    "using planted-extra and " + jwt + "\npassword=planted-password --token planted-flag\nbearer planted-lower\n",
+		"var/log/kubesolo.log":      "-----BEGIN EC PRIVATE KEY-----\nplanted-pem\n-----END EC PRIVATE KEY-----\nafter the key\nclient-key-data: planted-key-data\n",
+		"etc/os-release":            "ID=kubesolo-os\n",
+		"etc/kubesolo-os/engine":    "solonode\n",
+		"data/cloud-init.yaml":      "planted-file",
+		"proc/1/mountinfo":          "mounts\n",
+		"run/ksinit/last-boot.json": `{"reason":"panic"}`,
+		"var/log/pstore-1/dmesg":    "Panic#1 token=planted-in-memory\n",
+		"var/log/pods/x/secret":     "planted-pod-log",
+		"var/lib/kubesolo/pki/key":  "planted-pki",
 	})
 	file := filepath.Join(t.TempDir(), "node.tar.gz")
 	_, complaints, status := run(p, "support", file)
@@ -249,7 +253,7 @@ func TestSupportHidesSecrets(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"=== kubesolo-support/logs/kubesolo.log.1", "after the key", "ID=kubesolo-os", "rss 1000 kB kubesolo",
-		"network.json: refused: not on this node", "=== kubesolo-support/system/proc_1_mountinfo", "solonode", "(hidden)@10.0.0.1:3128"} {
+		"network.json: refused: not on this node", "=== kubesolo-support/system/proc_1_mountinfo", `{"reason":"panic"}`, "Panic#1", "solonode", "(hidden)@10.0.0.1:3128"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the bundle:\n%s", want, text)
 		}

@@ -150,6 +150,19 @@ func (p Program) collectFiles(b *bundle) error {
 			}
 		}
 	}
+	// What the kernel left when it died; see internal/bootlog.
+	dumps, err := filepath.Glob(p.path(logDir + "/pstore-*/*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range dumps {
+		if err := b.file(path.Join("pstore", filepath.Base(filepath.Dir(file)), filepath.Base(file)), file); err != nil {
+			return err
+		}
+	}
+	if err := b.file("last-boot.json", filepath.Join(p.RunDir, "last-boot.json")); err != nil {
+		return err
+	}
 	b.say("configuration")
 	for _, name := range []string{"config.json", "origins.json"} { // secrets are hidden in them already
 		if err := b.file("config/"+name, filepath.Join(p.RunDir, name)); err != nil {
