@@ -62,10 +62,9 @@ func (h hider) hide(text []byte) []byte {
 // that needs them.
 func (p Program) secrets(pids []int) []string {
 	names := map[string]bool{"KUBESOLO_PORTAINER_EDGE_KEY": true, "KUBESOLO_PORTAINER_EDGE_ID": true}
-	if c, _, err := config.ReadEffective(p.RunDir); err == nil {
-		for name := range maps.Keys(c.KubeSolo.ExtraEnv) {
-			names[name] = true
-		}
+	c, _, _ := config.ReadEffective(p.RunDir) // as much of it as there is
+	for name := range maps.Keys(c.KubeSolo.ExtraEnv) {
+		names[name] = true
 	}
 	var out []string
 	for _, pid := range pids {
@@ -74,7 +73,7 @@ func (p Program) secrets(pids []int) []string {
 			continue // has ended
 		}
 		for _, entry := range strings.Split(string(env), "\x00") {
-			if name, value, ok := strings.Cut(entry, "="); ok && names[name] {
+			if name, value, ok := strings.Cut(entry, "="); ok && (names[name] || !public(name)) {
 				out = append(out, value)
 				// As JSON and as quoted text have it.
 				if quoted := strings.Trim(strconv.Quote(value), `"`); quoted != value {
@@ -84,4 +83,10 @@ func (p Program) secrets(pids []int) []string {
 		}
 	}
 	return out
+}
+
+// public tells of a variable that says nothing secret unless the configuration
+// says so: what is none of KubeSolo's can only be from there.
+func public(name string) bool {
+	return name == "PATH" || name == "HOME" || strings.HasPrefix(name, "KUBESOLO_") || strings.HasSuffix(strings.ToLower(name), "_proxy")
 }

@@ -198,13 +198,14 @@ func TestSupportHidesSecrets(t *testing.T) {
 		control.VerbEvents:   {string(event.Encode(e))},
 	})
 	put(t, p.Root, map[string]string{
-		"run/ksinit/config.json":    `{"kubesolo":{"extra-env":{"MY_VALUE":"(hidden)"}}}`,
-		"run/ksinit/origins.json":   `{}`,
-		"proc/77/environ":           "PATH=/bin\x00KUBESOLO_PORTAINER_EDGE_KEY=planted-edge-key\"\x00MY_VALUE=planted-extra\x00",
+		"run/ksinit/config.json":  `{"kubesolo":{"extra-env":{"KUBESOLO_VALUE":"(hidden)"}}}`,
+		"run/ksinit/origins.json": `{}`,
+		"proc/77/environ": "PATH=/bin\x00KUBESOLO_PORTAINER_EDGE_KEY=planted-edge-key\"\x00KUBESOLO_VALUE=planted-extra\x00" +
+			"MY_VALUE=planted-more\x00KUBESOLO_PATH=/var/lib/kubesolo\x00",
 		"proc/77/status":            "Name:\tkubesolo\nState:\tS (sleeping)\nPPid:\t1\nThreads:\t9\nVmRSS:\t  1000 kB\n",
 		"proc/cmdline":              "kubesolo.cloudinit=https://user:planted-url@host/x quiet",
 		"var/log/containerd.log":    "authorization: Basic planted-basic\nAuthorization: Bearer planted-bearer\n{\"identitytoken\":\"planted-json\"}\n",
-		"var/log/kubesolo.log.1":    "using planted-extra and " + jwt + "\npassword=planted-password --token planted-flag\nbearer planted-lower\n",
+		"var/log/kubesolo.log.1":    "using planted-extra, planted-more, /var/lib/kubesolo and " + jwt + "\npassword=planted-password --token planted-flag\nbearer planted-lower\n",
 		"var/log/kubesolo.log":      "-----BEGIN EC PRIVATE KEY-----\nplanted-pem\n-----END EC PRIVATE KEY-----\nafter the key\nclient-key-data: planted-key-data\n",
 		"etc/os-release":            "ID=kubesolo-os\n",
 		"etc/kubesolo-os/engine":    "solonode\n",
@@ -253,7 +254,7 @@ func TestSupportHidesSecrets(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"=== kubesolo-support/logs/kubesolo.log.1", "after the key", "ID=kubesolo-os", "rss 1000 kB kubesolo",
-		"network.json: refused: not on this node", "=== kubesolo-support/system/proc_1_mountinfo", `{"reason":"panic"}`, "Panic#1", "solonode", "(hidden)@10.0.0.1:3128"} {
+		"network.json: refused: not on this node", "=== kubesolo-support/system/proc_1_mountinfo", ", /var/lib/kubesolo and", `{"reason":"panic"}`, "Panic#1", "solonode", "(hidden)@10.0.0.1:3128"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the bundle:\n%s", want, text)
 		}
