@@ -25,7 +25,7 @@ func Exemptions() []Exemption {
 		{argument, "proc_mem.force_override=never", "Talos", "kernels before 6.12 do not have it"},
 		{argument, "slub_debug=FZ, debugfs=off", "KSPP", "checks for developers that slow each allocation down; debugfs is mounted for root only, and closed by lockdown"},
 		{mount, "noexec on /run, /var, /data", "Talos 1.14", "images, writable layers and volumes of pods are there, and so are the bundles of containers"},
-		{mount, "hidepid=2 on /proc", "CIS", "there is no user but root on the node; pods have PID namespaces"},
+		{mount, "hidepid=2 on /proc", "-", "there is no user but root on the node; pods have PID namespaces"},
 		{kernel, "SELinux or AppArmor policy", "Bottlerocket, CIS", "a policy of our own is not there; the kernel's part is built in. Pods are held by capabilities, the system call filter and namespaces"},
 		{kernel, "dm-verity of the root", "Bottlerocket, CIS", "the root is unpacked from the boot image into memory; whoever can write the boot image can replace the kernel too, against which only Secure Boot helps"},
 		{kernel, "KASLR kernel build options", "KSPP", "the kernel is Debian's, unchanged and signed; what it must have is in kernel/required.options"},
