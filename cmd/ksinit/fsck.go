@@ -21,28 +21,21 @@ const (
 // second asks for a restart where the file system was mounted, see e2fsck(8).
 const fsckRepaired = 1 | 2
 
-// repairExt4 lets e2fsck repair what is safe to repair; what is not, it repairs
-// by the answers a person would have to give, as nobody is there to give them
-// and the node would run from memory instead.
+// repairExt4 lets e2fsck repair what is safe to repair without a person who
+// answers its questions.
 func (n *node) repairExt4(ctx context.Context, device string) (string, error) {
 	// The step has more: a check that takes longer must not end the boot.
 	ctx, cancel := context.WithTimeout(ctx, fsckLimit)
 	defer cancel()
-	// -f: the kernel refuses some file systems whose superblock says clean.
+	// -f: a mark may be set in a superblock that says clean.
 	status, err := n.fsck(ctx, "-fp", device)
 	if err != nil {
 		return "", err
 	}
-	if status&^fsckRepaired == 0 {
-		return "e2fsck -fp repaired it", nil
-	}
-	if status, err = n.fsck(ctx, "-fy", device); err != nil {
-		return "", err
-	}
 	if status&^fsckRepaired != 0 {
-		return "", fmt.Errorf("e2fsck -fy ended with status %d; its lines are in the kernel's log", status)
+		return "", fmt.Errorf("e2fsck -fp ended with status %d; its lines are in the kernel's log", status)
 	}
-	return "e2fsck -fy repaired it, which may have cost files", nil
+	return "e2fsck -fp repaired it", nil
 }
 
 // fsck runs e2fsck to its end, each line to the log, and gives its status.

@@ -12,14 +12,14 @@ import (
 )
 
 // TestRepairExt4 lets the real e2fsck repair an image: what -fp does alone, what
-// needs answers, and what is no file system at all.
+// needs answers, which nobody gives, and what is no file system at all.
 func TestRepairExt4(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage string // a command of debugfs; "": no file system
 		want   string
 	}{
 		"marked":            {"set_super_value state 2", "e2fsck -fp repaired it"},
-		"no root directory": {"clri <2>", "e2fsck -fy repaired it"},
+		"no root directory": {"clri <2>", "ended with status 4"},
 		"no file system":    {"", "ended with status 8"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,6 +49,9 @@ func TestRepairExt4(t *testing.T) {
 			}
 			if !strings.Contains(log.String(), file) {
 				t.Errorf("its lines are not in the log: %s", log.String())
+			}
+			if err != nil {
+				return
 			}
 			if out, err := hostTool([]string{"e2fsck", "-fn", file}).CombinedOutput(); err != nil {
 				t.Errorf("not clean afterwards: %v\n%s", err, out)

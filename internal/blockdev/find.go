@@ -125,19 +125,19 @@ func Wait(ctx context.Context, sysfs, dev, spec string, enough func([]Device) bo
 	if err == nil {
 		defer events.Close()
 	}
-	for {
+	for last := false; ; {
 		devs, err := scan(sysfs, dev, skippedForData)
 		if err != nil {
 			return Device{}, nil, err
 		}
 		d, err := Find(devs, spec)
-		if err == nil || !errors.Is(err, ErrNotFound) {
+		if err == nil || !errors.Is(err, ErrNotFound) || last {
 			return d, devs, err
 		}
-		if ctx.Err() != nil || (enough != nil && enough(devs)) {
-			return d, devs, err
+		// One more look: the device may have come while this one was made.
+		if last = ctx.Err() != nil || (enough != nil && enough(devs)); !last {
+			waitForBlock(ctx, events)
 		}
-		waitForBlock(ctx, events)
 	}
 }
 

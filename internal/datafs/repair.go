@@ -2,9 +2,6 @@ package datafs
 
 import (
 	"context"
-	"errors"
-
-	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/blockdev"
 )
@@ -25,21 +22,13 @@ func (p *preparer) repair(ctx context.Context, d blockdev.Device, why string) (d
 	return true
 }
 
-// mountRepaired mounts the device; a file system that the kernel refuses as
-// damaged is repaired and gets one more try.
+// mountRepaired mounts the device, after a check when the kernel found errors
+// in it earlier. What the kernel refuses is left as it is: there a check without
+// a person begins by taking things away (of a disk with noise for its group
+// descriptors it removed the journal, and then gave up).
 func (p *preparer) mountRepaired(ctx context.Context, d blockdev.Device) error {
 	if d.Ext4 != nil && d.Ext4.HasErrors && !p.res.Formatted {
 		p.repair(ctx, d, "the kernel found errors in this ext4 earlier")
 	}
-	err := p.mountDisk(d.Path, MountFlags, MountOptions)
-	if damaged(err) && p.repair(ctx, d, "the kernel refuses this ext4 as damaged") {
-		err = p.mountDisk(d.Path, MountFlags, MountOptions)
-	}
-	return err
-}
-
-// damaged knows what ext4 says of bad structures and of bad checksums. EINVAL is
-// also its answer to features of a newer kernel, which are not to be repaired.
-func damaged(err error) bool {
-	return errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
+	return p.mountDisk(d.Path, MountFlags, MountOptions)
 }
