@@ -33,6 +33,12 @@ func reserveSize(total uint64) uint64 {
 	return size
 }
 
+// usable leaves out what ext4 keeps for its own bookkeeping and gives to nobody:
+// 2 %, at most 4096 blocks (ext4_calculate_resv in fs/ext4/super.c).
+func usable(u mount.Usage) uint64 {
+	return u.Free - min(u.Free, u.Total/50, 4096*blockSize)
+}
+
 type reserveAction int
 
 const (
@@ -45,11 +51,11 @@ const (
 // it when four times its size is, so that a node at the border does not do one
 // and the other in turn.
 func reserveDecision(u mount.Usage, have uint64) reserveAction {
-	want := reserveSize(u.Total)
+	want, free := reserveSize(u.Total), usable(u)
 	switch {
-	case have > 0 && u.Free < want/2:
+	case have > 0 && free < want/2:
 		return reserveRelease
-	case have < want && u.Free+have >= 4*want:
+	case have < want && free+have >= 4*want:
 		return reserveMake
 	}
 	return reserveKeep
@@ -75,7 +81,7 @@ func (p *preparer) reserve() {
 			return
 		}
 		p.note("full: %d of %d MB are free; the reserve of %d MB was released so that the node starts; %s",
-			usage.Free>>20, usage.Total>>20, have>>20, way)
+			usable(usage)>>20, usage.Total>>20, have>>20, way)
 		return
 	case reserveMake:
 		if err := makeReserve(name, int64(reserveSize(usage.Total))); err != nil {

@@ -1,16 +1,19 @@
 package datafs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"kubesolo.io/os/internal/blockdev"
 	"kubesolo.io/os/internal/mount"
 	"kubesolo.io/os/internal/nstest"
 )
@@ -24,11 +27,11 @@ func TestReserveDecision(t *testing.T) {
 		{32 << 30, 30 << 30, 0, reserveMake},
 		{32 << 30, 30 << 30, 64 * mb, reserveKeep},
 		{32 << 30, 0, 64 * mb, reserveRelease},
-		{32 << 30, 31 * mb, 64 * mb, reserveRelease},
-		{32 << 30, 33 * mb, 64 * mb, reserveKeep},
+		{32 << 30, 47 * mb, 64 * mb, reserveRelease},
+		{32 << 30, 48 * mb, 64 * mb, reserveKeep},
 		{32 << 30, 0, 0, reserveKeep},
-		{32 << 30, 255 * mb, 0, reserveKeep},
-		{32 << 30, 256 * mb, 0, reserveMake},
+		{32 << 30, 271 * mb, 0, reserveKeep},
+		{32 << 30, 272 * mb, 0, reserveMake},
 		{2 << 30, 1 << 30, 0, reserveMake},
 		{64 << 30, 60 << 30, 32 * mb, reserveMake}, // grown since
 		{60 * mb, 50 * mb, 0, reserveKeep},         // too small for one
@@ -43,7 +46,7 @@ func TestReserveDecision(t *testing.T) {
 // and then as a pod's root fills it.
 func TestVMFullDisk(t *testing.T) {
 	nstest.Require(t, nstest.VM|nstest.Mount)
-	disk := blankDisk(t)
+	disk := smallestBlankDisk(t) // it is written full
 	opts := Options{Spec: disk.Path, Target: filepath.Join(t.TempDir(), "data"), Template: os.Getenv("KS_DATA_TEMPLATE")}
 	boot := func() Result {
 		t.Helper()
@@ -102,6 +105,19 @@ func TestVMFullDisk(t *testing.T) {
 	if err := unix.Unmount(opts.Target, 0); err != nil {
 		t.Error(err)
 	}
+}
+
+func smallestBlankDisk(t *testing.T) blockdev.Device {
+	t.Helper()
+	devs, err := blockdev.Scan("/sys", "/dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	disks := candidates(devs)
+	if len(disks) == 0 {
+		t.Fatalf("the VM needs a blank disk; seen: %s", blockdev.Seen(devs))
+	}
+	return slices.MinFunc(disks, func(a, b blockdev.Device) int { return cmp.Compare(a.Size, b.Size) })
 }
 
 // fill leaves not one block.
