@@ -127,7 +127,7 @@ func TestCollect(t *testing.T) {
 	}
 	for i := range 7 {
 		for name, text := range map[string]string{
-			"dmesg-ramoops-0":   "Panic#2 Part1\n<0>[    9.1] Kernel panic - not syncing: Attempted to kill init!\n<0>[ 9.2] x\n",
+			"dmesg-ramoops-0":   "Panic#2 Part1\n<4>[    1.0] ksinit: degraded message=\"Kernel panic - not syncing: earlier\"\n<0>[    9.1][    T1] Kernel panic - not syncing: Attempted to kill init!\n<0>[ 9.2] x\n",
 			"console-ramoops-0": strings.Repeat("x", maxDumpFile+10),
 		} {
 			if err := os.WriteFile(filepath.Join(pstore, name), []byte(text), 0o600); err != nil {

@@ -71,11 +71,15 @@ func readHead(path string) ([]byte, error) {
 const panicWord = "Kernel panic - not syncing"
 
 // panicReason finds what a panic said; "" when the text is of none. Each part
-// of a dump begins with the kernel's "Panic#1 Part1" (fs/pstore/platform.c).
+// of a dump begins with the kernel's "Panic#1 Part1" (fs/pstore/platform.c). The
+// line is the kernel's own: ksinit's say what an earlier panic said.
 func panicReason(text []byte) string {
-	if i := bytes.Index(text, []byte(panicWord)); i >= 0 {
-		line, _, _ := bytes.Cut(text[i:], []byte("\n"))
-		return strings.ToValidUTF8(string(line[:min(len(line), 200)]), "?")
+	for line := range bytes.Lines(text) {
+		_, message, _ := bytes.Cut(line, []byte("] "))
+		if bytes.HasPrefix(message, []byte(panicWord)) {
+			message = bytes.TrimSpace(message)
+			return strings.ToValidUTF8(string(message[:min(len(message), 200)]), "?")
+		}
 	}
 	if bytes.HasPrefix(text, []byte("Panic#")) {
 		return "recorded in pstore"

@@ -167,7 +167,7 @@ func (c *cutter) boot(t *testing.T, base trial, trials []trial, last bool) (log 
 		judge(t, vm, fmt.Sprint("look", i), x)
 	}
 	if last {
-		expectExit(t, vm, "guest-shutdown")
+		vmtest.MustEnd(t, vm, "guest-shutdown", stepLimit)
 	} else {
 		c.cutUnderLoad(t, vm)
 	}
@@ -193,7 +193,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	expectExit(t, vm, "guest-shutdown")
+	vmtest.MustEnd(t, vm, "guest-shutdown", stepLimit)
 }
 
 // cutUnderLoad waits for some acknowledgements, and then some milliseconds.
