@@ -25,6 +25,8 @@ func Ports() []Port {
 		{"tcp", 10248, "kubesolo", true, "kubelet's health"},
 		{"tcp", 10249, "kubesolo", true, "kube-proxy's metrics"},
 		{"tcp", 9105, "kubesolo", true, "metrics of the node engine, only when asked for (KUBESOLO_METRICS_SERVER)"},
+		{"tcp", 22, "ksagent", false, "SSH, only when the configuration has keys: public keys of root, see docs/ssh.md"},
+		{"udp", 546, "ksinit", false, "answers to the DHCPv6 client, only where the configuration has dhcp6"},
 		{"tcp", 0, "containerd", true, "streams of exec, attach and port-forward, each with a token of the kubelet's"},
 	}
 }
