@@ -50,14 +50,8 @@ func (n *node) Handle(ctx context.Context, r control.Request, send func(any) err
 		return send(n.serviceList())
 	case control.VerbTimeline:
 		return send(n.state.Timeline())
-	case control.VerbNetwork:
-		n.mu.Lock()
-		m := n.network
-		n.mu.Unlock()
-		if m == nil {
-			return errors.New("the network is not configured yet: see timeline")
-		}
-		return send(m.Status())
+	case control.VerbNetwork, control.VerbTry, control.VerbConfirm, control.VerbRevert:
+		return n.handleNetwork(ctx, r, send)
 	case control.VerbEvents:
 		return n.sendEvents(ctx, r.Follow, send)
 	case control.VerbRestart:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,6 +83,7 @@ func TestPID1Control(t *testing.T) {
 	if out, complaints, status := p.ksctl("network"); status != 1 || !strings.Contains(out, "10.40.0.1") || complaints != "" {
 		t.Errorf("network: %d, %s\n%s", status, complaints, out)
 	}
+	p.checkTrial()
 
 	out, complaints, status = p.ksctl("restart", "kubesolo")
 	if status != 0 || !strings.Contains(out, "kubesolo: SIGTERM to pid") || !strings.Contains(out, "kubesolo: started as pid") {
@@ -110,6 +112,43 @@ func TestPID1Control(t *testing.T) {
 		t.Errorf("ended by %s, want SIGINT: power off", got)
 	}
 	assertOrder(t, p.text(), "started: power off", "unmount (", "done: power off")
+}
+
+// checkTrial tries a network over the socket, ends it both ways, and is told
+// what is wrong with what cannot be tried.
+func (p *pid1) checkTrial() {
+	p.t.Helper()
+	data := fmt.Sprintf("/proc/%d/root/data/", p.cmd.Process.Pid)
+	for name, text := range map[string]string{
+		"new.yaml":  "#cloud-config\nnetwork: {version: 2, ethernets: {lan9: {addresses: [192.0.2.9/24], optional: true}}}\n",
+		"none.yaml": "#cloud-config\nhostname: x\n", "bad.yaml": "#cloud-config\nnetwork: {version: 2, ethernets: {lan9: {mtu: no}}}\n",
+	} {
+		if err := os.WriteFile(data+name, []byte(text), 0o600); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"network", "confirm"}, 1, "no network configuration is on trial"},
+		{[]string{"network", "try", "/data/none.yaml"}, 1, "it has no network to try"},
+		{[]string{"network", "try", "/data/bad.yaml"}, 1, "line 2: network.ethernets.lan9.mtu"},
+		{[]string{"network", "try", "/data/absent.yaml"}, 1, "no such file"},
+		{[]string{"network", "try", "/data/new.yaml", "-for", "1s"}, 2, "10s to 24h"},
+		{[]string{"network", "try", "/data/new.yaml"}, 0, "in force for 5m0s"},
+		{[]string{"network"}, 1, "on trial until"},
+		{[]string{"network", "try", "/data/new.yaml"}, 1, "another network configuration is on trial"},
+		{[]string{"network", "revert"}, 0, "the former configuration is back"},
+		{[]string{"network", "try", "/data/new.yaml"}, 0, "in force"},
+		{[]string{"network", "confirm"}, 0, "it stays in force"},
+	} {
+		out, complaints, status := p.ksctl(step.args...)
+		if status != step.status || !strings.Contains(out+complaints, step.says) {
+			p.t.Errorf("ksctl %v: %d, want %d and %q\n%s%s", step.args, status, step.status, step.says, out, complaints)
+		}
+	}
 }
 
 func (p *pid1) checkBundle() {

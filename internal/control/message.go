@@ -23,10 +23,16 @@ const (
 	VerbRestart  = "restart"  // of Service: one reply a line of progress
 	VerbReboot   = "reboot"
 	VerbPowerOff = "poweroff"
+	// A network configuration on trial: begun with File for Seconds, and then
+	// kept or taken back.
+	VerbTry     = "network-try"
+	VerbConfirm = "network-confirm"
+	VerbRevert  = "network-revert"
 )
 
 func verbs() []string {
-	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff}
+	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff,
+		VerbTry, VerbConfirm, VerbRevert}
 }
 
 // maxRequest is the longest line that is read as a request.
@@ -37,6 +43,8 @@ type Request struct {
 	Verb    string `json:"verb"`
 	Service string `json:"service,omitempty"` // of restart
 	Follow  bool   `json:"follow,omitempty"`  // of events
+	File    string `json:"file,omitempty"`    // of network-try: a path on the node
+	Seconds int    `json:"seconds,omitempty"` // of network-try
 }
 
 // A Reply is one line of an answer. The last has End, and Error when it did not
@@ -67,6 +75,8 @@ func Decode(line []byte) (Request, error) {
 		return Request{}, fmt.Errorf("%w: no verb %q; there are %s", ErrRequest, r.Verb, strings.Join(verbs(), ", "))
 	case (r.Verb == VerbRestart) != (r.Service != ""):
 		return Request{}, fmt.Errorf("%w: %s wants a service, and nothing else does", ErrRequest, VerbRestart)
+	case (r.Verb == VerbTry) != (r.File != ""), (r.Verb == VerbTry) != (r.Seconds > 0), r.Seconds < 0:
+		return Request{}, fmt.Errorf("%w: %s wants a file and seconds, and nothing else does", ErrRequest, VerbTry)
 	case r.Follow && r.Verb != VerbEvents:
 		return Request{}, fmt.Errorf("%w: only %s can be followed", ErrRequest, VerbEvents)
 	}

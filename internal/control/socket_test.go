@@ -190,7 +190,8 @@ func TestServeCutsOffWhoDoesNotRead(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{`{"verb":"status"}`, `{"verb":"restart","service":"a"}`, `{"verb":"events","follow":true}`,
-		`{"verb":"status","x":1}`, `{"verb":"status"} {}`, `{"verb":"restart"}`, `[]`, ``, `null`, `{"verb":"status","follow":true}`} {
+		`{"verb":"status","x":1}`, `{"verb":"status"} {}`, `{"verb":"restart"}`, `[]`, ``, `null`, `{"verb":"status","follow":true}`,
+		`{"verb":"network-try","file":"/x","seconds":60}`, `{"verb":"network-try","file":"/x"}`, `{"verb":"status","seconds":-1}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -54,7 +54,7 @@ func (p Program) Run(args []string) int {
 		{"services", "", "list the services of the node", p.services},
 		{"logs", "[SERVICE]", "print or follow the log of a service, or of the node", p.logs},
 		{"timeline", "", "show what took how long at boot", p.timeline},
-		{"network", "", "show links, addresses, gateway and name servers", p.network},
+		{"network", "[COMMAND]", "show the network, or try another configuration of it", p.network},
 		{"events", "", "print or follow what happens on the node", p.events},
 		{"restart", "SERVICE", "end a service and have it started again", p.restart},
 		{"reboot", "", "restart the machine in an orderly way", p.reboot},

@@ -224,14 +224,29 @@ type networkStatus struct {
 	NTP      []string `json:"ntp"`
 	NodeIP   string   `json:"node-ip"`
 	Source   string   `json:"node-ip-source"`
+	Trial    string   `json:"trial-until"`
 	Warnings []string `json:"warnings"`
 }
 
 func (p Program) network(args []string) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "try":
+			return p.networkTry(args[1:])
+		case "confirm":
+			return p.networkEnd(args[1:], "confirm", control.VerbConfirm, "confirmed: it stays in force")
+		case "revert":
+			return p.networkEnd(args[1:], "revert", control.VerbRevert, "the former configuration is back")
+		}
+	}
 	var answer json.RawMessage
 	var n networkStatus
 	return p.view(args, view{"network", `Shows the network as PID 1 sees it: links with their addresses, the gateway, name
 servers, and the address that Kubernetes knows this node by.
+
+ksctl network try FILE    puts another configuration in force for a time
+ksctl network confirm     keeps it
+ksctl network revert      takes it back at once
 
 Exit status: 0 when the network is there, 1 when something is missing.`,
 		func() (any, error) {
@@ -275,6 +290,9 @@ func (p Program) printNetwork(n networkStatus) error {
 	line("search", strings.Join(n.Search, " "))
 	line("time servers", strings.Join(n.NTP, " "))
 	line("node address", strings.TrimSuffix(n.NodeIP+" ("+n.Source+")", " ()"))
+	if n.Trial != "" {
+		line("on trial until", n.Trial)
+	}
 	for _, m := range n.Missing {
 		line("missing", m)
 	}
