@@ -69,7 +69,7 @@ func TestPID1Control(t *testing.T) {
 	}
 	agent.Emit(event.Event{Type: event.Health, Name: "coredns", State: "ok"})
 	agent.Emit(event.Event{Type: event.Ready, Name: "node", Message: "v1.34.0"})
-	if out := p.expectStatus(0, "status"); !strings.Contains(out, "ready, Kubernetes v1.34.0") || !strings.Contains(out, "kubesolo") {
+	if out := p.expectStatus(0, "status"); !strings.Contains(out, " after the start") || !strings.Contains(out, "kubesolo") {
 		t.Errorf("status says\n%s", out)
 	}
 

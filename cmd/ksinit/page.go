@@ -123,7 +123,7 @@ func drawing(lines []string) string {
 func pageLines(s control.Status, columns int) []string {
 	state := string(s.Phase)
 	if s.Ready != "" {
-		state += ", Kubernetes " + s.Ready
+		state += fmt.Sprintf(", ready %s after the start", upTime(s.ReadyAt))
 	}
 	slot := ""
 	if s.Slot != "" {

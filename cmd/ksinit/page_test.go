@@ -12,7 +12,7 @@ import (
 
 func TestPageLines(t *testing.T) {
 	s := control.Status{
-		Hostname: "kubesolo", Version: "0.1.0 (4f0c2ab19d77)", Slot: "A", Uptime: 3725, Phase: control.Degraded, Ready: "v1.34.2",
+		Hostname: "kubesolo", Version: "0.1.0 (4f0c2ab19d77)", Slot: "A", Uptime: 3725, Phase: control.Degraded, Ready: "0.1.0", ReadyAt: 49.3,
 		Addresses: []string{"10.0.2.15/24", "fd00::1/64"}, Waiting: []string{"service kubesolo (backoff)"},
 		LastError: &control.Problem{Time: 59.9, Source: "service kubesolo", Message: "killed\n\x1b[2Jby \u00e4 " + strings.Repeat("x", 80)},
 	}
@@ -20,7 +20,7 @@ func TestPageLines(t *testing.T) {
 		" KubeSolo OS 0.1.0 (4f0c2ab19d77)   slot A   up 1h2m",
 		"",
 		" node        kubesolo   10.0.2.15/24 fd00::1/64",
-		" state       degraded, Kubernetes v1.34.2",
+		" state       degraded, ready 49s after the start",
 		" waiting for service kubesolo (backoff)",
 		" last error  service kubesolo, 59s after the start: killed  [2Jby   xxxxxxxxxxxx",
 		"",

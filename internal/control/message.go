@@ -92,7 +92,7 @@ type Status struct {
 	Slot      string    `json:"slot,omitempty"`    // A or B; none when not booted from one
 	Uptime    float64   `json:"uptime"`            // seconds
 	Phase     Phase     `json:"state"`             //
-	Ready     string    `json:"ready,omitempty"`   // Kubernetes' version, once the node was ready
+	Ready     string    `json:"ready,omitempty"`   // version of the image, once the node was ready
 	ReadyAt   float64   `json:"readyAt,omitempty"` //
 	Waiting   []string  `json:"waiting,omitempty"` // for what, in words
 	Problems  []Problem `json:"problems,omitempty"`

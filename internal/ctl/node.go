@@ -96,7 +96,7 @@ func (p Program) printStatus(s control.Status) error {
 	line("node", "%s", s.Hostname)
 	phase := p.paint(phaseColour(s.Phase), string(s.Phase))
 	if s.Ready != "" {
-		phase += fmt.Sprintf(", Kubernetes %s, ready %s after the start", s.Ready, span(s.ReadyAt))
+		phase += fmt.Sprintf(", ready %s after the start", span(s.ReadyAt))
 	}
 	line("state", "%s", phase)
 	for _, what := range s.Waiting {

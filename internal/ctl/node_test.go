@@ -94,7 +94,7 @@ func TestTables(t *testing.T) {
 		status     int
 	}{
 		{"status", `node          kubesolo
-state         degraded, Kubernetes v1.34.2, ready 49s after the start
+state         degraded, ready 49s after the start
 waiting for   service kubesolo (backoff)
 version       KubeSolo OS 0.1.0 (4f0c2ab19d77), kernel 6.12.57+deb13-amd64
 slot          A
