@@ -90,10 +90,7 @@ func (n *node) status() control.Status {
 		s.Hostname, s.Kernel = unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:])
 	}
 	n.state.Fill(&s)
-	n.mu.Lock()
-	m := n.network
-	n.mu.Unlock()
-	if m != nil { // the step that read the arguments has ended by then
+	if m := n.networkManager(); m != nil { // the step that read the arguments has ended by then
 		s.Slot = n.args.Slot
 		status := m.Status()
 		for _, a := range status.Addresses {

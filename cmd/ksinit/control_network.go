@@ -9,14 +9,13 @@ import (
 	"kubesolo.io/os/internal/cloudinit"
 	"kubesolo.io/os/internal/config"
 	"kubesolo.io/os/internal/control"
+	"kubesolo.io/os/internal/netcfg/manager"
 )
 
 // handleNetwork shows the network, and begins or ends the trial of another
 // configuration.
 func (n *node) handleNetwork(ctx context.Context, r control.Request, send func(any) error) error {
-	n.mu.Lock()
-	m := n.network
-	n.mu.Unlock()
+	m := n.networkManager()
 	if m == nil {
 		return errors.New("the network is not configured yet: see timeline")
 	}
@@ -33,6 +32,13 @@ func (n *node) handleNetwork(ctx context.Context, r control.Request, send func(a
 		return m.Revert(ctx)
 	}
 	return send(m.Status())
+}
+
+// networkManager is nil until the network is being configured.
+func (n *node) networkManager() *manager.Manager {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.network
 }
 
 // networkOf reads a document as the boot does. On trial is only what a boot

@@ -2,8 +2,9 @@ package ctl
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
+
+	"kubesolo.io/os/internal/bootlog"
 )
 
 // record is one of the kernel log, as /dev/kmsg gives it:
@@ -20,22 +21,11 @@ func (r record) ours() bool { return strings.HasPrefix(r.text, "ksinit: ") }
 
 func (r record) String() string { return fmt.Sprintf("[%12.6f] %s\n", r.time, r.text) }
 
-// parseRecord reads one record; continuation lines of it (KEY=value of the
-// device) are left away.
+// parseRecord reads one record; see bootlog.ParseRecord.
 func parseRecord(s string) (record, bool) {
-	head, text, ok := strings.Cut(s, ";")
-	fields := strings.Split(head, ",")
-	if !ok || len(fields) < 3 {
-		return record{}, false
-	}
-	priority, err := strconv.ParseUint(fields[0], 10, 16)
+	r, err := bootlog.ParseRecord([]byte(s))
 	if err != nil {
 		return record{}, false
 	}
-	micros, err := strconv.ParseUint(fields[2], 10, 64)
-	if err != nil {
-		return record{}, false
-	}
-	text, _, _ = strings.Cut(text, "\n")
-	return record{priority: int(priority), time: float64(micros) / 1e6, text: text}, true
+	return record{priority: r.Facility<<3 | r.Level, time: r.Time.Seconds(), text: r.Text}, true
 }

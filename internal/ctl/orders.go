@@ -37,7 +37,13 @@ Example: ksctl restart kubesolo`)
 	if !ok {
 		return status
 	}
-	err := control.Call(context.Background(), p.socket(), control.Request{Verb: control.VerbRestart, Service: service}, p.printLine)
+	return p.carryOut(control.Request{Verb: control.VerbRestart, Service: service}, p.printLine)
+}
+
+// carryOut has the node do something, and take what it replies. What the node
+// refuses is wrong, and not unknown.
+func (p Program) carryOut(r control.Request, take func(json.RawMessage) error) (status int) {
+	err := control.Call(context.Background(), p.socket(), r, take)
 	if errors.Is(err, control.ErrRefused) {
 		fmt.Fprintln(p.Stderr, "ksctl:", err)
 		return exitWrong

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,14 +47,9 @@ func (p Program) networkEnd(args []string, name, verb, said string) int {
 }
 
 func (p Program) trial(r control.Request, said string) int {
-	err := control.Call(context.Background(), p.socket(), r, func(json.RawMessage) error { return nil })
-	if errors.Is(err, control.ErrRefused) {
-		fmt.Fprintln(p.Stderr, "ksctl:", err)
-		return exitWrong
+	status := p.carryOut(r, func(json.RawMessage) error { return nil })
+	if status == exitGood {
+		fmt.Fprintln(p.Stdout, said)
 	}
-	if err != nil {
-		return p.unknown(err)
-	}
-	fmt.Fprintln(p.Stdout, said)
-	return exitGood
+	return status
 }

@@ -68,18 +68,6 @@ func run(t *testing.T, link netlink.Link, dir string) (c *dhcp.Client, leases ch
 	return c, leases, stop
 }
 
-// next waits for the next report: the limit is for a hang, not a measure.
-func next(t *testing.T, leases chan *dhcp.Lease) *dhcp.Lease {
-	t.Helper()
-	select {
-	case l := <-leases:
-		return l
-	case <-time.After(60 * time.Second):
-		t.Fatal("no report from the client")
-		return nil
-	}
-}
-
 func actions(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -106,7 +94,7 @@ func TestAgainstDnsmasq(t *testing.T) {
 
 	c, leases, stop := run(t, link, kept)
 	c.SetCarrier(true)
-	l := next(t, leases)
+	l := nettest.Next(t, leases)
 	if l == nil {
 		t.Fatal("no lease")
 	}
@@ -115,7 +103,7 @@ func TestAgainstDnsmasq(t *testing.T) {
 		t.Errorf("lease %+v", l)
 	}
 	// T1 is 3 s: by unicast, from the address on the link.
-	if again := next(t, leases); again == nil || again.Address != l.Address {
+	if again := nettest.Next(t, leases); again == nil || again.Address != l.Address {
 		t.Errorf("renewal gave %v, before %v", again, l)
 	}
 	// The cable was out: the address is asked for again.
@@ -123,7 +111,7 @@ func TestAgainstDnsmasq(t *testing.T) {
 	c.SetCarrier(false)
 	time.Sleep(50 * time.Millisecond) // lets the client see that it was away
 	c.SetCarrier(true)
-	if again := next(t, leases); again == nil || again.Address != l.Address {
+	if again := nettest.Next(t, leases); again == nil || again.Address != l.Address {
 		t.Errorf("after the flap %v, before %v", again, l)
 	}
 	stop()
@@ -135,7 +123,7 @@ func TestAgainstDnsmasq(t *testing.T) {
 	}
 	c, leases, stop = run(t, link, kept)
 	c.SetCarrier(true)
-	if again := next(t, leases); again == nil || again.Address != l.Address {
+	if again := nettest.Next(t, leases); again == nil || again.Address != l.Address {
 		t.Errorf("after the reboot %v, before %v", again, l)
 	}
 	stop()
@@ -197,7 +185,7 @@ func TestRefusedAddressIsAskedAfresh(t *testing.T) {
 	})
 	c, leases, _ := run(t, link, dir)
 	c.SetCarrier(true)
-	if l := next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
+	if l := nettest.Next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
 		t.Errorf("lease %v", l)
 	}
 	if a := <-asked; a.String() != "198.51.100.7" {
@@ -227,7 +215,7 @@ func TestOddAnswersAreNotUsed(t *testing.T) {
 	})
 	c, leases, _ := run(t, link, "")
 	c.SetCarrier(true)
-	if l := next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
+	if l := nettest.Next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
 		t.Errorf("lease %v", l)
 	}
 	mu.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"kubesolo.io/os/internal/netcfg/nettest"
 	"kubesolo.io/os/internal/nstest"
 )
 
@@ -31,13 +32,13 @@ func TestRefusedRenewalMeansAnotherLease(t *testing.T) {
 	})
 	c, leases, _ := run(t, link, t.TempDir())
 	c.SetCarrier(true)
-	if l := next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
+	if l := nettest.Next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.50/24") {
 		t.Fatalf("lease %v", l)
 	}
-	if l := next(t, leases); l != nil {
+	if l := nettest.Next(t, leases); l != nil {
 		t.Errorf("after the refusal %s is still in use", l)
 	}
-	if l := next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.60/24") {
+	if l := nettest.Next(t, leases); l == nil || l.Address != netip.MustParsePrefix("192.0.2.60/24") {
 		t.Errorf("another lease: %v", l)
 	}
 }

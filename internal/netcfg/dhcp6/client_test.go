@@ -35,18 +35,6 @@ func run(t *testing.T) (c *Client, leases chan *Lease) {
 	return c, leases
 }
 
-// next waits for the next report: the limit is for a hang, not a measure.
-func next(t *testing.T, leases chan *Lease) *Lease {
-	t.Helper()
-	select {
-	case l := <-leases:
-		return l
-	case <-time.After(60 * time.Second):
-		t.Fatal("no report from the client")
-		return nil
-	}
-}
-
 func messages(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -72,7 +60,7 @@ func TestAddressesFromDnsmasq(t *testing.T) {
 		"--dhcp-option=option6:ntp-server,[2001:db8::123]")
 	c, leases := run(t)
 	c.SetCarrier(true)
-	l := next(t, leases)
+	l := nettest.Next(t, leases)
 	if l == nil || len(l.Addresses) != 1 || !netip.MustParsePrefix("2001:db8::100/120").Contains(l.Addresses[0]) {
 		t.Fatalf("lease %v", l)
 	}
@@ -83,7 +71,7 @@ func TestAddressesFromDnsmasq(t *testing.T) {
 	c.SetCarrier(false)
 	time.Sleep(50 * time.Millisecond) // lets the client see that it was away
 	c.SetCarrier(true)
-	if again := next(t, leases); again == nil || again.Addresses[0] != l.Addresses[0] {
+	if again := nettest.Next(t, leases); again == nil || again.Addresses[0] != l.Addresses[0] {
 		t.Errorf("after the flap %v, before %v", again, l)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -118,7 +106,7 @@ func TestNamesFromDnsmasq(t *testing.T) {
 	dnsmasq(t, log, "--dhcp-range=2001:db8::,ra-stateless", "--enable-ra", "--dhcp-option=option6:dns-server,[2001:db8::53]")
 	c, leases := run(t)
 	c.SetCarrier(true)
-	if l := next(t, leases); l == nil || len(l.Addresses) != 0 || len(l.DNS) != 1 {
+	if l := nettest.Next(t, leases); l == nil || len(l.Addresses) != 0 || len(l.DNS) != 1 {
 		t.Errorf("lease %v; messages %s", l, messages(t, log))
 	}
 }

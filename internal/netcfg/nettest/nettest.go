@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -40,6 +41,18 @@ func Up(t testing.TB, links ...netlink.Link) {
 		if err := netlink.LinkSetUp(l); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Next waits for the next report: the limit is for a hang, not a measure.
+func Next[T any](t testing.TB, reports <-chan T) T {
+	t.Helper()
+	select {
+	case r := <-reports:
+		return r
+	case <-time.After(60 * time.Second):
+		t.Fatal("no report from the client")
+		panic("unreachable")
 	}
 }
 

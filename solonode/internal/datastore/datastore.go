@@ -82,7 +82,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return cfg.damaged(err)
 	}
 	// The files' names, too, must be on the medium before the first answer.
-	if err := syncDir(filepath.Dir(cfg.File)); err != nil {
+	if err := recovery.SyncDir(filepath.Dir(cfg.File)); err != nil {
 		return fmt.Errorf("datastore %s: %w", cfg.File, err)
 	}
 	if cfg.Opened != nil {
@@ -155,12 +155,4 @@ func (cfg Config) damaged(err error) error {
 		return err
 	}
 	return errors.Join(err, recovery.Suspect(cfg.File, err))
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

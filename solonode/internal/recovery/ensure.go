@@ -110,7 +110,7 @@ func writeFile(name, text string) error {
 	if err := os.Rename(temporary, name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return SyncDir(filepath.Dir(name))
 }
 
 func write(name, text string) error {
@@ -122,7 +122,8 @@ func write(name, text string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-func syncDir(dir string) error {
+// SyncDir puts the names in a directory on the medium.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -88,7 +88,7 @@ func install(file string) error {
 		}
 	}
 	prune(file)
-	return syncDir(filepath.Dir(file))
+	return SyncDir(filepath.Dir(file))
 }
 
 // exchange is written to be repeated. The old file gets a second name, so that
@@ -106,13 +106,13 @@ func exchange(file, aside string) error {
 	}
 	// One directory, one journal: these reach the medium in this order, but
 	// only ext4 says so.
-	if err := syncDir(filepath.Dir(file)); err != nil {
+	if err := SyncDir(filepath.Dir(file)); err != nil {
 		return err
 	}
 	if err := os.Rename(file+newSuffix, file); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(file))
+	return SyncDir(filepath.Dir(file))
 }
 
 // prune keeps the newest broken files; the time in the name sorts them.

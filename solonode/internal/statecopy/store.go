@@ -124,7 +124,7 @@ func (s Store) make(ctx context.Context, db *sql.DB) (c Copy, err error) {
 	if err := os.Rename(unfinished, final); err != nil {
 		return Copy{}, err
 	}
-	if err := syncDir(s.Dir); err != nil {
+	if err := recovery.SyncDir(s.Dir); err != nil {
 		return Copy{}, err
 	}
 	info, err := os.Stat(final)
@@ -201,12 +201,4 @@ func InMemory(dir string) bool {
 		dir = filepath.Dir(dir)
 	}
 	return info.Type == unix.TMPFS_MAGIC || info.Type == unix.RAMFS_MAGIC
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
