@@ -28,11 +28,17 @@ const (
 	VerbTry     = "network-try"
 	VerbConfirm = "network-confirm"
 	VerbRevert  = "network-revert"
+	// The system slots: one Slots; the orders of an update, of which the first
+	// names the Slot, and the last gives the Reason and restarts the machine.
+	VerbSlots    = "slots"
+	VerbArm      = "slot-arm"
+	VerbCommit   = "slot-commit"
+	VerbRollBack = "slot-rollback"
 )
 
 func verbs() []string {
 	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff,
-		VerbTry, VerbConfirm, VerbRevert}
+		VerbTry, VerbConfirm, VerbRevert, VerbSlots, VerbArm, VerbCommit, VerbRollBack}
 }
 
 // maxRequest is the longest line that is read as a request.
@@ -45,6 +51,8 @@ type Request struct {
 	Follow  bool   `json:"follow,omitempty"`  // of events
 	File    string `json:"file,omitempty"`    // of network-try: a path on the node
 	Seconds int    `json:"seconds,omitempty"` // of network-try
+	Slot    string `json:"slot,omitempty"`    // of slot-arm: A or B
+	Reason  string `json:"reason,omitempty"`  // of slot-rollback
 }
 
 // A Reply is one line of an answer. The last has End, and Error when it did not
@@ -77,6 +85,8 @@ func Decode(line []byte) (Request, error) {
 		return Request{}, fmt.Errorf("%w: %s wants a service, and nothing else does", ErrRequest, VerbRestart)
 	case (r.Verb == VerbTry) != (r.File != ""), (r.Verb == VerbTry) != (r.Seconds > 0), r.Seconds < 0:
 		return Request{}, fmt.Errorf("%w: %s wants a file and seconds, and nothing else does", ErrRequest, VerbTry)
+	case (r.Verb == VerbArm) != (r.Slot != ""), (r.Verb == VerbRollBack) != (r.Reason != ""):
+		return Request{}, fmt.Errorf("%w: %s wants a slot and %s a reason, and nothing else does", ErrRequest, VerbArm, VerbRollBack)
 	case r.Follow && r.Verb != VerbEvents:
 		return Request{}, fmt.Errorf("%w: only %s can be followed", ErrRequest, VerbEvents)
 	}

@@ -22,9 +22,9 @@ func layer(path string) int {
 	switch top {
 	case "cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "imagelist":
 		return 0
-	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise":
+	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise", "zram":
 		return 1
-	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd":
+	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd", "update":
 		return 2
 	}
 	return -1

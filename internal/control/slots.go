@@ -1,0 +1,35 @@
+package control
+
+import "time"
+
+// Slots is the answer to VerbSlots: the system slots of the disk, as the
+// environment block has them.
+type Slots struct {
+	// Problem is why there can be no update: this is no installed disk, or its
+	// blocks cannot be read. Only Running is known then.
+	Problem string `json:"problem,omitempty"`
+	Running string `json:"running,omitempty"` // A or B; none when not booted from a slot
+	Good    string `json:"good,omitempty"`    // is booted when nothing is armed
+	Trial   string `json:"trial,omitempty"`   // is armed
+	Tries   int    `json:"tries,omitempty"`   // that the armed slot still has
+	// OnTrial: this boot is a try of the running slot. At Deadline, in seconds of
+	// the boot clock, ksinit gives it up.
+	OnTrial  bool     `json:"onTrial,omitempty"`
+	Deadline float64  `json:"deadline,omitempty"`
+	Passive  Passive  `json:"passive,omitzero"`
+	Verdict  *Verdict `json:"verdict,omitempty"`
+}
+
+// Passive is the slot that does not run, and may be written.
+type Passive struct {
+	Slot   string `json:"slot"`
+	Device string `json:"device"` // of the partition
+	Size   int64  `json:"size"`   // bytes
+}
+
+// Verdict says how the last trial ended.
+type Verdict struct {
+	Slot   string    `json:"slot"`
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time"`
+}
