@@ -55,7 +55,7 @@ func TestLayers(t *testing.T) {
 	const ours = "kubesolo.io/os/"
 	layer := map[string]int{}
 	for l, names := range [][]string{
-		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot"},
+		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot", "fatfile"},
 		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog"},
 		{"config", "cloudinit", "netcfg/manager"},
 	} {

@@ -20,7 +20,7 @@ func layer(path string) int {
 	}
 	top, _, _ := strings.Cut(name, "/")
 	switch top {
-	case "cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "imagelist", "abslot":
+	case "cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "imagelist", "abslot", "fatfile":
 		return 0
 	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise", "zram":
 		return 1
