@@ -34,11 +34,15 @@ const (
 	VerbArm      = "slot-arm"
 	VerbCommit   = "slot-commit"
 	VerbRollBack = "slot-rollback"
+	// The medium with updates: one Medium, once it is mounted; and no more.
+	VerbMedium    = "medium"
+	VerbMediumEnd = "medium-end"
 )
 
 func verbs() []string {
 	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff,
-		VerbTry, VerbConfirm, VerbRevert, VerbSlots, VerbArm, VerbCommit, VerbRollBack}
+		VerbTry, VerbConfirm, VerbRevert, VerbSlots, VerbArm, VerbCommit, VerbRollBack,
+		VerbMedium, VerbMediumEnd}
 }
 
 // maxRequest is the longest line that is read as a request.

@@ -12,6 +12,8 @@ type Slots struct {
 	Good    string `json:"good,omitempty"`    // is booted when nothing is armed
 	Trial   string `json:"trial,omitempty"`   // is armed
 	Tries   int    `json:"tries,omitempty"`   // that the armed slot still has
+	// Generation grows with every change of the above, but not with the tries.
+	Generation uint64 `json:"generation,omitempty"`
 	// OnTrial: this boot is a try of the running slot. At Deadline, in seconds of
 	// the boot clock, ksinit gives it up.
 	OnTrial  bool     `json:"onTrial,omitempty"`
@@ -32,4 +34,16 @@ type Verdict struct {
 	Slot   string    `json:"slot"`
 	Reason string    `json:"reason"`
 	Time   time.Time `json:"time"`
+	// Generation is that after the trial: one from before an update was armed
+	// is of an earlier update.
+	Generation uint64 `json:"generation"`
+}
+
+// MediumLabel is the volume label of a medium with updates.
+const MediumLabel = "KSOLOUPDATE"
+
+// Medium is the answer to VerbMedium.
+type Medium struct {
+	Device    string `json:"device"`
+	Directory string `json:"directory"` // where it is mounted, to be read only
 }

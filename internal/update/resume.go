@@ -15,7 +15,8 @@ const (
 	Rest     Action = "rest"     // nothing is under way
 	Download Action = "download" // go on with the download
 	Try      Action = "try"      // verify the slot, arm it, restart
-	Reboot   Action = "reboot"   // armed in this boot: restart
+	Reboot   Action = "reboot"   // armed: restart
+	Disarm   Action = "disarm"   // GRUB does not start it: take the order back
 	Verdict  Action = "verdict"  // judge the trial
 	Restore  Action = "restore"  // bring the database of before back, if there is a copy
 )
@@ -33,7 +34,7 @@ func Resume(s State, slots control.Slots, boot, version string, now time.Time) (
 	case slots.OnTrial:
 		if s.Slot != slots.Running || !s.Phase.Busy() {
 			// Armed by somebody who left no note.
-			s = s.Begin("", slots.Running, Payload{Version: version, From: "unknown"}, false, now)
+			s = s.Begin("", slots.Running, Payload{Version: version, From: "unknown"}, Order{}, now)
 		}
 		if s.Phase != Judging {
 			s = s.Judge(now)
@@ -48,15 +49,19 @@ func Resume(s State, slots control.Slots, boot, version string, now time.Time) (
 	case slots.Good == s.Slot:
 		// Committed, and the power went before that was written down.
 		return s.Pass("", now), Rest
-	case s.Phase == Armed && s.Boot == boot:
-		if slots.Trial == s.Slot {
-			return s, Reboot
-		}
-		return s.again("was not armed", now)
-	case slots.Trial == s.Slot && slots.Tries > 0 && slots.Running == s.Slot:
+	case slots.Trial == s.Slot && slots.Running == s.Slot:
 		// The slot was started by hand. The next boot tries it.
 		return s, Rest
-	case slots.Verdict != nil && slots.Verdict.Slot == s.Slot:
+	case slots.Trial == s.Slot && s.Boot == boot:
+		return s, Reboot
+	case slots.Trial == s.Slot && s.Arms >= maxArms:
+		return s.Fail(fmt.Sprintf("GRUB did not start it, %d times", s.Arms), now), Disarm
+	case slots.Trial == s.Slot:
+		// The power went before the restart, or a person chose the other slot.
+		return s.Arm(boot, s.Copy, s.Generation, now), Reboot
+	case s.Phase == Armed && s.Boot == boot:
+		return s.again("was not armed", now)
+	case slots.Verdict != nil && slots.Verdict.Slot == s.Slot && slots.Verdict.Generation > s.Generation:
 		return s.RollBack(slots.Verdict.Reason, now), Restore
 	case s.Phase == Armed:
 		return s.again("the power went before it was armed", now)

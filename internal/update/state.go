@@ -2,6 +2,7 @@ package update
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -64,11 +65,16 @@ type State struct {
 	Slot    string  `json:"slot,omitempty"` // that gets it: A or B
 	// Boot is the boot (random/boot_id) in which it was armed.
 	Boot string `json:"boot,omitempty"`
+	// Generation is that of the environment block before it was armed.
+	Generation uint64 `json:"generation,omitempty"`
 	// Copy is the name of the database's copy from just before.
 	Copy string `json:"copy,omitempty"`
-	// Forced: somebody insisted, so the gates that may be forced are open.
+	// Ordered: somebody asked for it, so it need not be asked whether to try it.
+	// Forced: and insisted, so the gates that may be forced are open.
+	Ordered  bool      `json:"ordered,omitempty"`
 	Forced   bool      `json:"forced,omitempty"`
-	Arms     int       `json:"arms,omitempty"` // how often it was armed
+	Window   string    `json:"window,omitempty"` // instead of the configured one
+	Arms     int       `json:"arms,omitempty"`   // how often it was armed
 	Message  string    `json:"message,omitempty"`
 	Began    time.Time `json:"began,omitzero"`
 	Changed  time.Time `json:"changed,omitzero"`
@@ -93,12 +99,20 @@ func (s State) to(p Phase, message string, now time.Time) State {
 	return s
 }
 
-// Begin starts an update of a node that runs current to payload, in slot.
-func (s State) Begin(current, slot string, payload Payload, forced bool, now time.Time) State {
-	s.Current, s.Slot, s.Payload, s.Forced = current, slot, payload, forced
+// Begin starts an update of a node that runs current to payload, in slot. The
+// order is the zero one when nobody asked.
+func (s State) Begin(current, slot string, payload Payload, o Order, now time.Time) State {
+	s.Current, s.Slot, s.Payload = current, slot, payload
+	s.Ordered, s.Forced, s.Window = o.By != "", o.Force, o.Window
 	s.Boot, s.Copy, s.Arms, s.Began = "", "", 0, now
 	s.Attempts++
-	return s.to(Downloading, payload.From, now)
+	return s.to(Downloading, strings.TrimPrefix(o.By+": "+payload.From, ": "), now)
+}
+
+// Order notes that somebody asked for what is staged.
+func (s State) Order(o Order, now time.Time) State {
+	s.Ordered, s.Forced, s.Window = true, s.Forced || o.Force, o.Window
+	return s.to(Staged, o.By, now)
 }
 
 // Fail ends an update before anything was tried.
@@ -110,8 +124,8 @@ func (s State) Stage(now time.Time) State { return s.to(Staged, "", now) }
 // Arm notes that the slot is about to be armed in this boot. It comes before the
 // order to ksinit: a machine that loses its power between the two finds the
 // environment block unarmed, and is armed again.
-func (s State) Arm(boot, copy string, now time.Time) State {
-	s.Boot, s.Copy = boot, copy
+func (s State) Arm(boot, copy string, generation uint64, now time.Time) State {
+	s.Boot, s.Copy, s.Generation = boot, copy, generation
 	s.Arms++
 	return s.to(Armed, "", now)
 }

@@ -1,0 +1,262 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kubesolo.io/os/internal/control"
+	"kubesolo.io/os/internal/event"
+)
+
+// Node is ksinit, as an update needs it.
+type Node interface {
+	Slots(ctx context.Context) (control.Slots, error)
+	Arm(ctx context.Context, slot string) error
+	Commit(ctx context.Context) error
+	// RollBack gives a trial up, and restarts the machine when it is running.
+	RollBack(ctx context.Context, reason string) error
+	Reboot(ctx context.Context) error
+}
+
+// Database copies the node's database and brings a copy back.
+type Database interface {
+	Copy(ctx context.Context) (name string, err error)
+	Restore(ctx context.Context, name string) error
+}
+
+// Offer is something that could be installed, and the way to its bytes.
+type Offer struct {
+	Payload Payload
+	Notes   string
+	// Later is why not now, "" for now. Gates that are closed are tried again.
+	Later string
+	// Fetch writes the payload to a slot and reads it back. It goes on where an
+	// earlier one stopped, tries again what may pass, and tells how far it is.
+	Fetch func(ctx context.Context, slot control.Passive, progress func(done, total int64)) error
+}
+
+// Query says what is looked for. The zero value is the newest of the configured
+// channel.
+type Query struct {
+	Order
+	Current string
+	State   State // its refusals
+	// Exactly is the payload of an update that was begun, nil for none.
+	Exactly *Payload
+}
+
+// ErrNothing is wrapped by a Finder's error when it looked and there is nothing to
+// install; the error says why.
+var ErrNothing = errors.New("nothing to install")
+
+// Options of an Engine. All have to be given.
+type Options struct {
+	File    string // of the state
+	Version string // that runs
+	Boot    string // names this boot
+	Node    Node
+	Data    Database
+	// Find looks for an offer. Gates says why a staged update has to wait, "" when
+	// it may begin. Both read the configuration anew.
+	Find  func(ctx context.Context, q Query) (Offer, error)
+	Gates func(ctx context.Context, s State) (waiting string)
+	// Evidence looks at a trial.
+	Evidence func(ctx context.Context) Evidence
+	// Settings are read anew before each use.
+	Settings func() Settings
+	// Medium gets a token when something was plugged in.
+	Medium <-chan struct{}
+	Sink   event.Sink
+	Log    *slog.Logger
+}
+
+// Settings are what the configuration says of the engine's own business.
+type Settings struct {
+	Every    time.Duration // between checks; 0: never by itself
+	Download bool          // what a check finds is downloaded
+	Apply    bool          // and tried
+	Healthy  time.Duration // how long a trial has to be
+}
+
+// Engine carries updates out. Its methods may be called from several goroutines.
+type Engine struct {
+	o      Options
+	orders chan ask
+
+	mu        sync.Mutex
+	state     State
+	slots     control.Slots
+	waiting   string
+	done      int64
+	total     int64
+	available *Available
+	cancel    func() // of what is under way and may be cancelled; nil: nothing
+}
+
+type ask struct {
+	Order
+	answer chan error
+}
+
+// New makes an engine that has not begun.
+func New(o Options) *Engine {
+	return &Engine{o: o, orders: make(chan ask), state: State{Phase: Idle}}
+}
+
+// patience is how long an order waits for the engine to hear it.
+const patience = 10 * time.Second
+
+// pause is between tries of what the engine cannot do without.
+const pause = 2 * time.Second
+
+// Run works until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	state, err := Load(e.o.File)
+	if err != nil {
+		e.o.Log.Warn("updates", "err", err)
+	}
+	for ctx.Err() == nil && !e.lookAtSlots(ctx) {
+		wait(ctx, pause)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	before := state.Changed
+	state, action := Resume(state, e.Status().Slots, e.o.Boot, e.o.Version, time.Now())
+	e.set(state, !state.Changed.Equal(before))
+	for ctx.Err() == nil {
+		switch action {
+		case Rest:
+			action = e.rest(ctx)
+		case Download:
+			action = e.download(ctx)
+		case Try:
+			action = e.try(ctx)
+		case Reboot:
+			action = e.reboot(ctx)
+		case Disarm:
+			action = e.disarm(ctx)
+		case Verdict:
+			action = e.judge(ctx)
+		case Restore:
+			action = e.restore(ctx)
+		}
+	}
+}
+
+func (e *Engine) lookAtSlots(ctx context.Context) bool {
+	slots, err := e.o.Node.Slots(ctx)
+	if err != nil {
+		e.setWaiting(err.Error())
+		return false
+	}
+	e.mu.Lock()
+	e.slots, e.waiting = slots, ""
+	e.mu.Unlock()
+	return true
+}
+
+// Status implements the asking of ksctl and others.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := Status{Version: e.o.Version, State: e.state, Slots: e.slots, Waiting: e.waiting, Done: e.done, Total: e.total}
+	if e.available != nil {
+		a := *e.available
+		s.Available = &a
+	}
+	return s
+}
+
+// Order takes an order, or says why not. It returns when the work has begun, and
+// of a check when it is over.
+func (e *Engine) Order(ctx context.Context, o Order) error {
+	if o.Verb == Cancel || o.Verb == RollBack {
+		if done, err := e.interrupt(ctx, o); done {
+			return err
+		}
+	}
+	a := ask{o, make(chan error, 1)}
+	select {
+	case e.orders <- a:
+	case <-time.After(patience):
+		s := e.Status()
+		return fmt.Errorf("an update to %s is %s: see `ksctl update status`, or cancel it", s.State.Payload.Version, s.State.Phase)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-a.answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// interrupt does what need not wait for the engine.
+func (e *Engine) interrupt(ctx context.Context, o Order) (done bool, err error) {
+	e.mu.Lock()
+	phase, cancel, onTrial := e.state.Phase, e.cancel, e.slots.OnTrial
+	e.mu.Unlock()
+	switch {
+	case o.Verb == Cancel && cancel != nil:
+		cancel()
+		return true, nil
+	case o.Verb == Cancel:
+		return true, fmt.Errorf("nothing to cancel: the update is %s", phase)
+	case onTrial && phase == Judging:
+		return true, e.o.Node.RollBack(ctx, "asked by "+o.By)
+	}
+	return false, nil
+}
+
+// set takes a state, writes it down and tells of it.
+func (e *Engine) set(s State, news bool) {
+	e.mu.Lock()
+	e.state, e.waiting, e.done, e.total = s, "", 0, 0
+	e.mu.Unlock()
+	if !news {
+		return
+	}
+	if err := Save(e.o.File, s); err != nil {
+		e.o.Log.Warn("updates", "err", err)
+	}
+	e.o.Sink.Emit(event.Event{Time: event.Now(), Type: event.Update, Name: s.Payload.Version, State: string(s.Phase), Message: s.Message})
+}
+
+func (e *Engine) setWaiting(why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.waiting = why
+}
+
+func (e *Engine) now() State {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state
+}
+
+// cancellable gives a context that an order can end; release ends that.
+func (e *Engine) cancellable(ctx context.Context) (_ context.Context, release func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	e.mu.Lock()
+	e.cancel = cancel
+	e.mu.Unlock()
+	return ctx, func() {
+		e.mu.Lock()
+		e.cancel = nil
+		e.mu.Unlock()
+		cancel()
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
