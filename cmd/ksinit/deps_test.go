@@ -30,6 +30,8 @@ func TestDependencies(t *testing.T) {
 		"kubesolo.io/os/internal/kubeapi":        "links net/http",
 		"kubesolo.io/os/internal/health":         "ksagent's",
 		"kubesolo.io/os/internal/preload":        "links the containerd client",
+		"kubesolo.io/os/internal/update":         "ksagent's",
+		"github.com/theupdateframework":          "parses what a server sends; ksagent's",
 		"github.com/google/go-containerregistry": "runs on the build host",
 	}
 	deps := goList(t, "-deps", "-f", "{{.ImportPath}} {{.Imports}}", ".")
