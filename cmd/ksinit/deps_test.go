@@ -59,7 +59,7 @@ func TestLayers(t *testing.T) {
 	for l, names := range [][]string{
 		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot", "fatfile"},
 		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog"},
-		{"config", "cloudinit", "netcfg/manager"},
+		{"config", "cloudinit", "netcfg/manager", "update/window"},
 	} {
 		for _, name := range names {
 			layer[ours+"internal/"+name] = l

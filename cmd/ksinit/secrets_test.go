@@ -71,9 +71,13 @@ func (nopCloser) Close() error { return nil }
 func TestSecretsAreNotSaid(t *testing.T) {
 	nstest.Require(t, nstest.Mount)
 	mountAt(t, "tmpfs", "/run", "tmpfs", 0) // files may be written there
+	if err := os.Mkdir(config.EffectiveDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	file := "/run/certs/hosts.toml"
 	document := filepath.Join(t.TempDir(), "cloud-init.yaml")
-	text := "#cloud-config\nportainer:\n  edge-id: edge-1\n  edge-key: " + planted + "-key\n" +
+	auth := `{"auths": {"r.example": {"password": "` + planted + `-auth"}}}`
+	text := "#cloud-config\nupdate: {registry-auth: '" + auth + "'}\nportainer:\n  edge-id: edge-1\n  edge-key: " + planted + "-key\n" +
 		"kubesolo:\n  extra-env: {HTTPS_PROXY: \"http://user:" + planted + "-env@proxy:3128\"}\n" +
 		"write_files:\n  - path: " + file + "\n    permissions: '0600'\n    content: " + planted + "-file\n"
 	if err := os.WriteFile(document, []byte(text), 0o600); err != nil {
@@ -98,6 +102,15 @@ func TestSecretsAreNotSaid(t *testing.T) {
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+
+	if s, err := config.ReadRegistryAuth(config.EffectiveDir); err != nil || s.Reveal() != auth {
+		t.Errorf("the agent reads %q, %v", s.Reveal(), err)
+	}
+	for _, name := range []string{"config.json", "origins.json"} {
+		if b, err := os.ReadFile(filepath.Join(config.EffectiveDir, name)); err != nil || bytes.Contains(b, []byte(planted)) {
+			t.Errorf("%s holds a secret, or %v", name, err)
+		}
 	}
 
 	logs := t.TempDir()
@@ -158,6 +171,12 @@ func TestMistakesBesideSecrets(t *testing.T) {
 		"no colon":             "portainer:\n  edge-key " + planted + "\n",
 		"the file as a string": planted + "\n",
 		"bad file content":     "write_files:\n  - path: /run/x\n    encoding: b64\n    content: " + planted + "!\n",
+		"JSON as a mapping":    "update:\n  registry-auth: {auths: {r: {password: " + planted + "}}}\n",
+		"damaged JSON":         "update:\n  registry-auth: '{\"auths\": {\"r\": {\"password\": " + planted + "}}}'\n",
+		"a bad auth":           "update:\n  registry-auth: '{\"auths\": {\"r\": {\"auth\": \"" + planted + "\"}}}'\n",
+		"user in the source":   "update:\n  source: https://user:" + planted + "@updates.example/\n",
+		"user in the probe":    "update:\n  probe: https://user:" + planted + "@app.example/\n",
+		"a private cosign key": "update:\n  cosign-key: |\n    -----BEGIN PRIVATE KEY-----\n    " + planted + "\n    -----END PRIVATE KEY-----\n",
 		"content as a list":    "write_files:\n  - path: /run/x\n    content: [" + planted + "]\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,7 @@ func secrets() []secret {
 		{path: "/data/cloud-init.yaml", absent: true, why: "the same file in its other place"},
 		{path: "/data/ksinit", why: "the last good configuration, with its secrets"},
 		{path: "/run/containerd/containerd.sock", group: true, why: "who can talk to containerd is root"},
+		{path: "/run/ksinit/registry-auth.json", absent: true, why: "passwords for the registry that updates come from"},
 		{path: "/run/ksinit/events.sock", why: "events are the services' to send"},
 	}
 }

@@ -79,7 +79,7 @@ func asJSON(t *testing.T, doc []byte) any {
 // TestExamples: every example is whole for the parser and for the schema, and
 // says when it is of use.
 func TestExamples(t *testing.T) {
-	want := []string{"air-gapped", "bond-vlan", "bridge", "dhcp", "ipv6", "portainer-edge", "registry-mirror", "ssh-keys", "static"}
+	want := []string{"air-gapped", "bond-vlan", "bridge", "dhcp", "ipv6", "portainer-edge", "registry-mirror", "ssh-keys", "static", "updates"}
 	paths, err := filepath.Glob("../../docs/examples/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,9 @@ func TestSchemaAgreesWithTheParser(t *testing.T) {
 		"network: {version: 2, ethernets: {a: {dhcp4: yes please}}}": true, "network: {version: 2, vlans: {a: {id: 5}}}": true,
 		"network: {version: 2, vlans: {a: {id: 5000, link: b}}}": true, "network: {version: 2, bonds: {a: {interfaces: [x], parameters: {mode: six}}}}": true,
 		"write_files: [{content: a}]": true, "write_files: [{path: /run/a, permissions: 0600}]": false, "kubesolo: {mtu: 10}": true,
-		"sysctl: {vm.swappiness: 1}": false, "sysctl: {vm.swappiness: [1]}": true, "update: {}": true, "modules: a": true,
+		"sysctl: {vm.swappiness: 1}": false, "sysctl: {vm.swappiness: [1]}": true, "update: {}": false, "modules: a": true,
+		"update: {auto: off, check-every: 6h, usb: true, window: \"Sat,Sun 01:00-05:00\"}": false, "update: {auto: on}": true,
+		"update: {usb: maybe}": true, "update: {check-every: 6}": true, "update: {server: a}": true, "update: {window: [a]}": true,
 	} {
 		_, warnings, err := cloudinit.Parse(cloudinit.CloudConfig, []byte("#cloud-config\n"+doc+"\n"))
 		if byParser := err != nil || len(warnings) > 0; byParser != refused {
@@ -176,6 +178,7 @@ func TestSchemaHasAllOfTheTypes(t *testing.T) {
 	}
 	for section, of := range map[string]reflect.Type{
 		"kubesolo": reflect.TypeFor[config.KubeSoloPart](), "portainer": reflect.TypeFor[config.PortainerPart](), "proxy": reflect.TypeFor[config.ProxyPart](),
+		"update": reflect.TypeFor[config.UpdatePart](),
 	} {
 		for name := range fields(of) {
 			if s.Properties[section].Properties[name] == nil {

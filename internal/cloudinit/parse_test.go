@@ -176,6 +176,7 @@ func FuzzParse(f *testing.F) {
 		}
 		// What Parse accepts, Validate accepts, except what needs the whole.
 		part.Portainer = config.PortainerPart{}
+		part.Update.Auto, part.Update.Deadline, part.Update.HealthyFor = nil, nil, nil
 		c, o := config.Merge(config.Defaults(), part)
 		if err := config.Validate(c, o); err != nil {
 			t.Errorf("accepted, but invalid: %v", err)

@@ -30,7 +30,7 @@ func (w *walker) root(n *yaml.Node, p *config.Part) {
 			read: func(n *yaml.Node) { p.WriteFiles = w.files(n) }},
 		key{name: "sysctl", doc: "Kernel settings, such as vm.max_map_count.", read: func(n *yaml.Node) { p.Sysctl = w.sysctl(n) }},
 		key{name: "modules", doc: "Kernel modules to load.", read: func(n *yaml.Node) { p.Modules = w.texts(n, "modules", validModule) }},
-		key{name: "update", later: true},
+		key{name: "update", doc: "Where new versions of the system come from, and when they may come.", read: func(n *yaml.Node) { w.update(n, &p.Update) }},
 	)
 }
 

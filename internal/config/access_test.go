@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -9,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kubesolo.io/os/internal/config"
+	"kubesolo.io/os/internal/update/window"
 )
 
 // Made by OpenSSH's ssh-keygen.
@@ -130,7 +133,25 @@ func whole() config.Part {
 		KubeSolo:   config.KubeSoloPart{ExtraEnv: map[string]config.Secret{"TOKEN": "geheim"}},
 		Portainer:  config.PortainerPart{EdgeID: new("7"), EdgeKey: new(config.Secret("geheim"))},
 		WriteFiles: []config.File{{Path: "/run/x", Content: []byte("geheim"), Permissions: 0o600}},
+		Update: config.UpdatePart{
+			Source: new("oci://registry.plant.example/os"), Channel: new("beta"), Auto: new(config.AutoDownload), Window: new(sundays()),
+			CheckEvery: new(config.Duration(time.Hour)), Deadline: new(config.Duration(5 * time.Minute)), HealthyFor: new(config.Duration(time.Minute)),
+			USB: new(false), Waves: new(false), Probe: new("http://127.0.0.1/"), CA: new(certificate()), CosignKey: new(publicKey()),
+			RegistryAuth: new(config.Secret(registryAuth)),
+		},
 	}
+}
+
+func sundays() window.Window {
+	w, err := window.Parse("Sun 01:00-05:00")
+	if err != nil {
+		panic(err)
+	}
+	return w
+}
+
+func certificate() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("shape only")}))
 }
 
 func TestEffectiveHidesSecrets(t *testing.T) {
@@ -146,17 +167,24 @@ func TestEffectiveHidesSecrets(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(origins, o) {
 		t.Errorf("%v, origins %v", err, origins)
 	}
-	text := fmt.Sprint(got.Portainer.EdgeKey.Reveal(), got.KubeSolo.ExtraEnv["TOKEN"].Reveal(), got.Proxy.HTTP.Reveal(), string(got.WriteFiles[0].Content))
+	text := fmt.Sprint(got.Portainer.EdgeKey.Reveal(), got.KubeSolo.ExtraEnv["TOKEN"].Reveal(), got.Proxy.HTTP.Reveal(), got.Update.RegistryAuth.Reveal(), string(got.WriteFiles[0].Content))
 	if strings.Contains(text, "geheim") {
 		t.Errorf("a secret is in the file: %s", text)
 	}
 	if !reflect.DeepEqual(got.SSH, c.SSH) || !reflect.DeepEqual(got.NTP, c.NTP) || !reflect.DeepEqual(got.Network, c.Network) {
 		t.Errorf("other programs read %+v", got)
 	}
+	want := c.Update
+	want.RegistryAuth = "(hidden)"
+	if got.Update != want {
+		t.Errorf("the agent reads %+v, want %+v", got.Update, want)
+	}
 	if string(c.WriteFiles[0].Content) != "geheim" {
 		t.Error("the configuration itself has lost the content of a file")
 	}
-	for _, key := range []string{"ntp.servers", "ntp.disabled", "ssh.authorized-keys", "registries.docker.io", "proxy.http", "proxy.https", "proxy.no-proxy"} {
+	for _, key := range []string{"ntp.servers", "ntp.disabled", "ssh.authorized-keys", "registries.docker.io", "proxy.http", "proxy.https", "proxy.no-proxy",
+		"update.source", "update.channel", "update.auto", "update.window", "update.check-every", "update.deadline", "update.healthy-for", "update.usb",
+		"update.waves", "update.probe", "update.ca", "update.cosign-key", "update.registry-auth"} {
 		if o[key] != "whole.yaml" {
 			t.Errorf("origin of %s: %q", key, o[key])
 		}

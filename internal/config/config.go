@@ -68,6 +68,7 @@ type Config struct {
 	// Registries by the host that image names begin with: "docker.io".
 	Registries map[string]Registry `json:"registries,omitempty"`
 	Proxy      Proxy               `json:"proxy,omitzero"`
+	Update     Update              `json:"update"`
 }
 
 // KubeSolo is the part that becomes KUBESOLO_* variables.
@@ -118,6 +119,7 @@ type Part struct {
 	// Registries: an entry replaces the whole entry of a lower source.
 	Registries map[string]Registry `json:"registries,omitempty"`
 	Proxy      ProxyPart           `json:"proxy,omitzero"`
+	Update     UpdatePart          `json:"update,omitzero"`
 }
 
 // KubeSoloPart is one source's say on KubeSolo.
@@ -155,5 +157,6 @@ func Defaults() Part {
 			LoadBalancer: new(true),
 			Runtime:      new(RuntimeExternal),
 		},
+		Update: defaultUpdate(),
 	}
 }

@@ -53,6 +53,12 @@ func TestMergeKeepsOrigins(t *testing.T) {
 		"modules.wireguard":      "cidata",
 		"modules.nvme":           "cloud-init.yaml",
 		"write-files./run/a":     "cloud-init.yaml",
+		"update.channel":         "defaults",
+		"update.check-every":     "defaults",
+		"update.deadline":        "defaults",
+		"update.healthy-for":     "defaults",
+		"update.usb":             "defaults",
+		"update.waves":           "defaults",
 	}
 	if !reflect.DeepEqual(map[string]string(o), want) {
 		t.Errorf("origins:\n%s", o)
@@ -225,6 +231,7 @@ func FuzzParseIP(f *testing.F) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(`{"part":{"source":"x","hostname":"h"},"edge-key":"k","extra-env":{"A":"b"},"http-proxy":"http://p"}`))
 	f.Add([]byte(`{"part":{"network":{"links":[{"id":"a","addresses":["192.0.2.1/24"],"bond":{"ports":null,"mode":""}}]}}}`))
+	f.Add([]byte(`{"part":{"update":{"window":"Sat 01:00-05:00","check-every":"6h","auto":"x","registry-auth":"(hidden)"}},"registry-auth":"{}"}`))
 	f.Add([]byte("null"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), "good.json")

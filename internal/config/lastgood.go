@@ -16,6 +16,7 @@ type saved struct {
 	ExtraEnv map[string]string `json:"extra-env,omitempty"`
 	HTTP     *string           `json:"http-proxy,omitempty"`
 	HTTPS    *string           `json:"https-proxy,omitempty"`
+	Registry *string           `json:"registry-auth,omitempty"`
 }
 
 // Save keeps the part that led to a healthy node at path, mode 0600.
@@ -29,6 +30,9 @@ func Save(path string, p Part) error {
 	}
 	if p.Proxy.HTTPS != nil {
 		s.HTTPS = new(p.Proxy.HTTPS.Reveal())
+	}
+	if p.Update.RegistryAuth != nil {
+		s.Registry = new(p.Update.RegistryAuth.Reveal())
 	}
 	if len(p.KubeSolo.ExtraEnv) > 0 {
 		s.ExtraEnv = make(map[string]string, len(p.KubeSolo.ExtraEnv))
@@ -61,6 +65,9 @@ func Load(path string) (Part, error) {
 	}
 	if s.HTTPS != nil {
 		s.Part.Proxy.HTTPS = new(ProxyURL(*s.HTTPS))
+	}
+	if s.Registry != nil {
+		s.Part.Update.RegistryAuth = new(Secret(*s.Registry))
 	}
 	if s.Part.KubeSolo.ExtraEnv == nil && len(s.ExtraEnv) > 0 {
 		s.Part.KubeSolo.ExtraEnv = make(map[string]Secret, len(s.ExtraEnv))

@@ -43,6 +43,7 @@ func Merge(parts ...Part) (Config, Origins) {
 		set(m, "proxy.http", &c.Proxy.HTTP, p.Proxy.HTTP)
 		set(m, "proxy.https", &c.Proxy.HTTPS, p.Proxy.HTTPS)
 		set(m, "proxy.no-proxy", &c.Proxy.NoProxy, p.Proxy.NoProxy)
+		m.update(&c.Update, p.Update)
 		for _, f := range p.WriteFiles {
 			m.mark("write-files." + f.Path)
 			f.Content = slices.Clone(f.Content)
@@ -59,6 +60,7 @@ func Merge(parts ...Part) (Config, Origins) {
 			}
 		}
 	}
+	c.Update.settle()
 	return c, o
 }
 

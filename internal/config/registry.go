@@ -114,20 +114,30 @@ func validHost(u *url.URL) error {
 // ValidCA checks for one certificate (PEM) or more, and nothing else: a key
 // does not belong here.
 func ValidCA(s string) error {
-	rest, count := []byte(s), 0
+	_, other, whole := pemBlocks(s, "CERTIFICATE")
+	if other != "" {
+		return fmt.Errorf("it holds a %.40s, which does not belong here; give certificates only", other)
+	}
+	if !whole {
+		return errors.New("this is not a certificate in PEM; use a block (ca: |) that holds the lines from BEGIN CERTIFICATE to END CERTIFICATE")
+	}
+	return nil
+}
+
+// pemBlocks counts the PEM blocks of s that are of the wanted type. other is the
+// type of the first that is not; whole is false when one is damaged, or there is
+// none. What is in the blocks is not looked at: PID 1 links no crypto.
+func pemBlocks(s, wanted string) (count int, other string, whole bool) {
+	rest := []byte(s)
 	for {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
 		if block == nil {
-			break
+			return count, "", count > 0 && count == strings.Count(s, "-----BEGIN")
 		}
-		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("it holds a %.40s, which does not belong here; give certificates only", block.Type)
+		if block.Type != wanted {
+			return count, block.Type, false
 		}
 		count++
 	}
-	if count == 0 || count != strings.Count(s, "-----BEGIN") {
-		return errors.New("this is not a certificate in PEM; use a block (ca: |) that holds the lines from BEGIN CERTIFICATE to END CERTIFICATE")
-	}
-	return nil
 }

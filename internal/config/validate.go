@@ -42,6 +42,7 @@ func Validate(c Config, o Origins) error {
 		v.check(ValidFilePath(f.Path), "write-files."+f.Path)
 	}
 	v.access(c)
+	v.update(c.Update)
 	if (c.Portainer.EdgeID == "") != (c.Portainer.EdgeKey == "") {
 		at := "portainer.edge-id"
 		if c.Portainer.EdgeID == "" {

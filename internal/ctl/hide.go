@@ -2,6 +2,8 @@ package ctl
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -57,16 +59,17 @@ func (h hider) hide(text []byte) []byte {
 	return text
 }
 
-// secrets are the values that the configuration of this node keeps secret. The
-// only place that has them in the clear is the environment of the program
-// that needs them.
+// secrets are the values that the configuration of this node keeps secret. What
+// has them in the clear is the environment of the program that needs them, and
+// for those of registries a file.
 func (p Program) secrets(pids []int) []string {
 	names := map[string]bool{"KUBESOLO_PORTAINER_EDGE_KEY": true, "KUBESOLO_PORTAINER_EDGE_ID": true}
 	c, _, _ := config.ReadEffective(p.RunDir) // as much of it as there is
 	for name := range maps.Keys(c.KubeSolo.ExtraEnv) {
 		names[name] = true
 	}
-	var out []string
+	auth, _ := config.ReadRegistryAuth(p.RunDir)
+	out := registrySecrets(auth)
 	for _, pid := range pids {
 		env, err := os.ReadFile(p.path(filepath.Join("proc", strconv.Itoa(pid), "environ")))
 		if err != nil {
@@ -89,4 +92,28 @@ func (p Program) secrets(pids []int) []string {
 // says so: what is none of KubeSolo's can only be from there.
 func public(name string) bool {
 	return name == "PATH" || name == "HOME" || strings.HasPrefix(name, "KUBESOLO_") || strings.HasSuffix(strings.ToLower(name), "_proxy")
+}
+
+// registrySecrets are the passwords and tokens of a docker configuration, also
+// out of the base64 of user:password.
+func registrySecrets(auth config.Secret) []string {
+	var file struct{ Auths map[string]map[string]any }
+	if json.Unmarshal([]byte(auth.Reveal()), &file) != nil {
+		return nil
+	}
+	var out []string
+	for _, entry := range file.Auths {
+		for name, v := range entry {
+			value, ok := v.(string)
+			if !ok || strings.EqualFold(name, "username") {
+				continue
+			}
+			out = append(out, value)
+			if login, err := base64.StdEncoding.DecodeString(value); err == nil && strings.EqualFold(name, "auth") {
+				_, password, _ := strings.Cut(string(login), ":")
+				out = append(out, password)
+			}
+		}
+	}
+	return out
 }

@@ -198,8 +198,10 @@ func TestSupportHidesSecrets(t *testing.T) {
 		control.VerbEvents:   {string(event.Encode(e))},
 	})
 	put(t, p.Root, map[string]string{
-		"run/ksinit/config.json":  `{"kubesolo":{"extra-env":{"KUBESOLO_VALUE":"(hidden)"}}}`,
-		"run/ksinit/origins.json": `{}`,
+		"run/ksinit/config.json":        `{"kubesolo":{"extra-env":{"KUBESOLO_VALUE":"(hidden)"}}}`,
+		"run/ksinit/origins.json":       `{}`,
+		"run/ksinit/registry-auth.json": `{"auths":{"r":{"username":"node","password":"planted-registry"},"s":{"auth":"bm9kZTpwbGFudGVkLWJhc2U2NA=="},"t":{"identitytoken":"planted-identity"}}}`,
+		"var/log/ksagent.log":           "node, planted-registry, bm9kZTpwbGFudGVkLWJhc2U2NA==, planted-base64, planted-identity\nof the agent\n",
 		"proc/77/environ": "PATH=/bin\x00KUBESOLO_PORTAINER_EDGE_KEY=planted-edge-key\"\x00KUBESOLO_VALUE=planted-extra\x00" +
 			"MY_VALUE=planted-more\x00KUBESOLO_PATH=/var/lib/kubesolo\x00",
 		"proc/77/status":            "Name:\tkubesolo\nState:\tS (sleeping)\nPPid:\t1\nThreads:\t9\nVmRSS:\t  1000 kB\n",
@@ -249,11 +251,11 @@ func TestSupportHidesSecrets(t *testing.T) {
 		text += "=== " + h.Name + "\n" + string(b)
 	}
 	for line := range strings.Lines(text) {
-		if strings.Contains(line, "planted") || strings.Contains(line, jwt[10:30]) {
+		if strings.Contains(line, "planted") || strings.Contains(line, jwt[10:30]) || strings.Contains(line, "bm9kZT") {
 			t.Errorf("in the bundle: %s", line)
 		}
 	}
-	for _, want := range []string{"=== kubesolo-support/logs/kubesolo.log.1", "after the key", "ID=kubesolo-os", "rss 1000 kB kubesolo",
+	for _, want := range []string{"=== kubesolo-support/logs/kubesolo.log.1", "after the key", "node, (hidden), ", "of the agent", "ID=kubesolo-os", "rss 1000 kB kubesolo",
 		"network.json: refused: not on this node", "=== kubesolo-support/system/proc_1_mountinfo", ", /var/lib/kubesolo and", `{"reason":"panic"}`, "Panic#1", "solonode", "(hidden)@10.0.0.1:3128"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the bundle:\n%s", want, text)
