@@ -238,6 +238,9 @@ func (e *Engine) judge(ctx context.Context) Action {
 	return Rest
 }
 
+// maxRestores is how often the copy of before is tried: kubesolo may be starting.
+const maxRestores = 12
+
 // restore brings the database of before back: a newer Kubernetes may have written
 // what this one cannot read.
 func (e *Engine) restore(ctx context.Context) Action {
@@ -246,18 +249,19 @@ func (e *Engine) restore(ctx context.Context) Action {
 		return Rest
 	}
 	name := s.Copy
+	s.Copy = ""
 	for tries := 0; ctx.Err() == nil; tries++ {
 		err := e.o.Data.Restore(ctx, name)
 		if err == nil {
-			s.Copy = ""
 			e.set(s.to(RolledBack, s.Message+"; database of before restored: "+name, time.Now()), true)
 			break
 		}
-		e.setWaiting(fmt.Sprintf("restore %s: %v", name, err))
-		if tries >= 5 {
+		if tries >= maxRestores {
 			e.o.Log.Error("the database of before the update was not restored", "copy", name, "err", err)
+			e.set(s.to(RolledBack, fmt.Sprintf("%s; the database of before is not restored: %s: %v", s.Message, name, err), time.Now()), true)
 			break
 		}
+		e.setWaiting(fmt.Sprintf("restore %s: %v", name, err))
 		wait(ctx, 10*time.Second)
 	}
 	return Rest

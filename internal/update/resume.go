@@ -44,6 +44,8 @@ func Resume(s State, slots control.Slots, boot, version string, now time.Time) (
 		return s, Download
 	case s.Phase == Staged:
 		return s, Try
+	case s.Phase == RolledBack && s.Copy != "":
+		return s, Restore
 	case s.Phase != Armed && s.Phase != Judging:
 		return s, Rest
 	case slots.Good == s.Slot:

@@ -53,7 +53,8 @@ func TestResume(t *testing.T) {
 		{"a trial that nobody remembers", State{Phase: Idle}, trial, "boot2", Judging, Verdict, ""},
 		{"a trial, and the note of an old update", staged.Fail("x", now), trial, "boot2", Judging, Verdict, ""},
 		{"done", judging.Pass("", now), control.Slots{Running: "B", Good: "B"}, "boot9", Good, Rest, ""},
-		{"rolled back", judging.RollBack("x", now), failed, "boot9", RolledBack, Rest, ""},
+		{"rolled back, the database is not back yet", judging.RollBack("x", now), failed, "boot9", RolledBack, Restore, ""},
+		{"rolled back", staged.RollBack("x", now), failed, "boot9", RolledBack, Rest, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, action := Resume(tc.state, tc.slots, tc.boot, "0.2.0", now)
