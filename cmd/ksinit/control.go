@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -153,57 +152,30 @@ type sender func(any) error
 
 func (s sender) Write(line []byte) (int, error) { return len(line), s(json.RawMessage(line)) }
 
-// restartWaits are how long a service may take to end after the first and the
-// second SIGTERM; they are those of the slowest, kubesolo.
-func restartWaits() []time.Duration { return []time.Duration{12 * time.Second, 4 * time.Second} }
-
-// restartService ends the main process of a service, and waits until the
-// supervisor has started it again. To the supervisor it is an end like any
-// other: it counts, and the next start comes after the usual wait.
+// restartService has the supervisor end a service and start it again. It goes on
+// also when the one who asked is gone.
 func (n *node) restartService(ctx context.Context, name string, send func(any) error) error {
 	before, err := n.findService(name)
 	if err != nil {
 		return err
 	}
-	if before.Pid == 0 {
-		return fmt.Errorf("service %s is %s, there is nothing to end: it is started again by itself (%s)", name, before.State, before.Error)
-	}
-	// A descriptor of the process, not its number, which is somebody else's
-	// when it has ended meanwhile.
-	fd, err := unix.PidfdOpen(before.Pid, 0)
-	if err != nil {
-		return fmt.Errorf("service %s: pid %d: %w: it has just ended", name, before.Pid, err)
-	}
-	defer unix.Close(fd)
-	if now, err := n.findService(name); err != nil || now.Pid != before.Pid || now.Starts != before.Starts {
-		return fmt.Errorf("service %s has just ended by itself", name)
-	}
 	n.log.Info("asked by the control socket", "action", "restart", "service", name)
 	n.console.line("ok", "service %s: restart asked for", name)
-	signals := []unix.Signal{unix.SIGTERM, unix.SIGTERM, unix.SIGKILL}
-	for i, wait := range append(restartWaits(), 5*time.Second) {
-		if err := send(fmt.Sprintf("%s: %s to pid %d", name, unix.SignalName(signals[i]), before.Pid)); err != nil {
+	if before.Pid != 0 {
+		if err := send(fmt.Sprintf("%s: SIGTERM to pid %d", name, before.Pid)); err != nil {
 			return err
 		}
-		if err := unix.PidfdSendSignal(fd, signals[i], nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("service %s: %v: %w", name, signals[i], err)
-		}
-		if n.waitService(ctx, name, wait, func(s supervise.Status) bool { return s.Pid != before.Pid }) {
-			return n.waitRestarted(ctx, name, before.Starts, send)
-		}
 	}
-	return fmt.Errorf("service %s: pid %d does not end even by SIGKILL", name, before.Pid)
-}
-
-func (n *node) waitRestarted(ctx context.Context, name string, starts int, send func(any) error) error {
-	if !n.waitService(ctx, name, time.Minute, func(s supervise.Status) bool { return s.Starts > starts && s.Pid != 0 }) {
-		return fmt.Errorf("service %s has ended and is not started again yet: see services", name)
-	}
-	s, err := n.findService(name)
+	after, err := n.running().Restart(ctx, name)
 	if err != nil {
 		return err
 	}
-	return send(fmt.Sprintf("%s: started as pid %d", name, s.Pid))
+	if after.Ended != "" {
+		if err := send(fmt.Sprintf("%s: ended: %s", name, after.Ended)); err != nil {
+			return err
+		}
+	}
+	return send(fmt.Sprintf("%s: started as pid %d", name, after.Pid))
 }
 
 func (n *node) findService(name string) (supervise.Status, error) {
@@ -218,20 +190,4 @@ func (n *node) findService(name string) (supervise.Status, error) {
 		return supervise.Status{}, errors.New("no service has been started yet: see timeline")
 	}
 	return supervise.Status{}, fmt.Errorf("no service %q; there are %s", name, strings.Join(names, ", "))
-}
-
-// waitService looks again and again: a second of delay is nothing to a person.
-func (n *node) waitService(ctx context.Context, name string, limit time.Duration, met func(supervise.Status) bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		if s, err := n.findService(name); err == nil && met(s) {
-			return true
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return false
-		}
-	}
 }

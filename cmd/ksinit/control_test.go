@@ -18,6 +18,7 @@ import (
 	"kubesolo.io/os/internal/ctl"
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/nstest"
+	"kubesolo.io/os/internal/supervise"
 )
 
 // ksctl runs a command line as on the node.
@@ -86,11 +87,21 @@ func TestPID1Control(t *testing.T) {
 	p.checkTrial()
 
 	out, complaints, status = p.ksctl("restart", "kubesolo")
-	if status != 0 || !strings.Contains(out, "kubesolo: SIGTERM to pid") || !strings.Contains(out, "kubesolo: started as pid") {
+	if status != 0 || !strings.Contains(out, "kubesolo: SIGTERM to pid") ||
+		!strings.Contains(out, "kubesolo: ended: exit status 0") || !strings.Contains(out, "kubesolo: started as pid") {
 		t.Errorf("restart: %d, %s\n%s", status, complaints, out)
 	}
 	p.expect(`ok +service kubesolo: restart asked for`, 1)
 	p.expect(`ok +service kubesolo: ready`, 2)
+	// What somebody asked for is no failure of the service.
+	var list []supervise.Status
+	out, _, _ = p.ksctl("services", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 3 || list[1].Starts != 2 || list[1].Failures != 0 {
+		t.Errorf("services after the restart: %v\n%s", err, out)
+	}
+	if text := p.text(); strings.Contains(text, "degraded  service kubesolo") {
+		t.Errorf("the restart is a fault on the console:\n%s", text)
+	}
 	if _, complaints, status := p.ksctl("restart", "nonsense"); status != 1 || !strings.Contains(complaints, "there are containerd, kubesolo, ksagent") {
 		t.Errorf("restart of nothing: %d, %s", status, complaints)
 	}

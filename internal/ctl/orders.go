@@ -30,8 +30,8 @@ func (p Program) order(args []string, name, argument, help string) (given string
 
 func (p Program) restart(args []string) int {
 	service, status, ok := p.order(args, "restart", "SERVICE", `Ends a service as its own rules say (SIGTERM, again, SIGKILL) and waits until PID 1
-has started it again. Pods go on meanwhile. The end counts as a failure, which
-is forgotten when the service has run for a while.
+has started it again, at once. Pods go on meanwhile. It counts as no failure of
+the service. One that waits after a failure is started without waiting longer.
 
 Example: ksctl restart kubesolo`)
 	if !ok {

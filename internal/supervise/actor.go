@@ -82,12 +82,16 @@ type actor struct {
 	ready  chan struct{}     // closed when this one was
 	stop   chan struct{}     // asks to stop
 	ask    chan chan Status
-	done   chan struct{}
-	beats  atomic.Uint64 // heartbeats of the service itself
+	// restart asks for a restart; the reply has room for one.
+	restart chan chan<- restartReply
+	done    chan struct{}
+	beats   atomic.Uint64 // heartbeats of the service itself
 
 	status  Status
 	proc    Process
 	started time.Time
+	asked   chan<- restartReply // of the restart that is going on
+	endedBy string              // how the process before it ended
 }
 
 func (a *actor) set(s State, message string) {
@@ -119,9 +123,14 @@ func (a *actor) loop() {
 		return
 	}
 	for {
-		exit, stopped := a.runOnce()
-		if stopped {
+		exit, how := a.runOnce()
+		switch how {
+		case stopped:
 			return
+		case restarted:
+			a.status.Failures = a.svc.Restart.decayed(a.status.Failures, time.Since(a.started))
+			a.status.LastExit = "ended for a restart: " + exit
+			continue
 		}
 		d := a.svc.Restart.Next(a.status.Failures, time.Since(a.started))
 		last := a.status.LastExit
@@ -162,18 +171,29 @@ func (a *actor) recovered() {
 	a.set(a.status.State, fmt.Sprintf("has run for %v after %d failures", time.Since(a.started).Round(time.Second), a.status.Failures))
 }
 
+// ending is how a run of the process came to its end.
+type ending int
+
+const (
+	failed    ending = iota // by itself, or hung
+	stopped                 // asked to, for good
+	restarted               // asked to, to start again
+)
+
 // runOnce starts the process and follows it to its end. It returns why it
 // ended, and whether it was asked to.
-func (a *actor) runOnce() (reason string, stopped bool) {
+func (a *actor) runOnce() (reason string, how ending) {
 	a.started = time.Now()
 	a.status.Starts++
 	a.set(Starting, "")
 	proc, err := a.runner.Start(a.svc)
 	if err != nil {
+		a.answer(0, err)
 		a.set(Exited, err.Error())
-		return err.Error(), false
+		return err.Error(), failed
 	}
 	a.proc, a.status.Pid = proc, proc.Pid()
+	a.answer(proc.Pid(), nil)
 	defer func() { a.proc, a.status.Pid = nil, 0 }()
 	a.set(Running, fmt.Sprintf("pid %d", proc.Pid()))
 
@@ -200,18 +220,27 @@ func (a *actor) runOnce() (reason string, stopped bool) {
 			if reason, ended := a.endHung(err); ended {
 				a.leftovers()
 				a.set(Exited, reason)
-				return reason, false
+				return reason, failed
 			}
 		case <-late.C:
 			a.set(Running, fmt.Sprintf("not ready after %v: nothing accepts at %v", orElse(a.svc.ReadyTimeout, 2*time.Minute), a.svc.Ready))
 		case exit := <-proc.Exited():
 			a.leftovers()
 			a.set(Exited, exit.String())
-			return exit.String(), false
+			return exit.String(), failed
 		case <-a.stop:
 			cancel()
 			a.terminate()
-			return "", true
+			return "", stopped
+		case reply := <-a.restart:
+			reason, ended := a.endForRestart(reply)
+			switch {
+			case ended && a.stopAsked():
+				a.set(Stopped, reason)
+				return "", stopped
+			case ended:
+				return reason, restarted
+			}
 		case reply := <-a.ask:
 			reply <- a.status
 		}
@@ -224,14 +253,6 @@ func (a *actor) announce() {
 	case <-a.ready:
 	default:
 		close(a.ready)
-	}
-}
-
-// leftovers ends what a dead main process left in its control group, so that
-// the next start does not meet it on the same port or database.
-func (a *actor) leftovers() {
-	if !a.svc.Stop.KeepChildren {
-		_ = a.proc.Kill() // already empty, or said again when the next start fails
 	}
 }
 
@@ -251,47 +272,6 @@ func (a *actor) probe(ctx context.Context) <-chan struct{} {
 	return met
 }
 
-// terminate ends the process by the stop policy.
-func (a *actor) terminate() {
-	policy := a.svc.Stop
-	a.set(Stopping, "")
-	for _, wait := range []time.Duration{policy.grace(), policy.again()} {
-		_ = a.proc.Signal(unix.SIGTERM) // has ended: seen below
-		if exit, ok := a.exitWithin(wait); ok {
-			a.leftovers()
-			// Asked to end, it ended: what it printed last explains
-			// nothing and would fill the screen on the way down.
-			a.set(Stopped, exit.Reason)
-			return
-		}
-	}
-	killed := a.proc.Kill()
-	if exit, ok := a.exitWithin(5 * time.Second); ok {
-		a.set(Stopped, fmt.Sprintf("%v, after %v", exit, policy.grace()+policy.again()))
-		return
-	}
-	message := ErrNotStopped.Error()
-	if killed != nil {
-		message += ": " + killed.Error()
-	}
-	a.set(Failed, message)
-}
-
-func (a *actor) exitWithin(d time.Duration) (Exit, bool) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	for {
-		select {
-		case exit := <-a.proc.Exited():
-			return exit, true
-		case <-timer.C:
-			return Exit{}, false
-		case reply := <-a.ask:
-			reply <- a.status
-		}
-	}
-}
-
 // waitNeeds waits for every needed service; false means asked to stop.
 func (a *actor) waitNeeds() bool {
 	for i, need := range a.needs {
@@ -309,13 +289,16 @@ func (a *actor) waitNeeds() bool {
 				return false
 			case reply := <-a.ask:
 				reply <- a.status
+			case reply := <-a.restart:
+				reply <- restartReply{err: fmt.Errorf("waits for %s, and starts as soon as that is ready", a.svc.Needs[i])}
 			}
 		}
 	}
 	return true
 }
 
-// pause waits; false means asked to stop.
+// pause waits, until somebody asks for a restart at the latest; false means
+// asked to stop.
 func (a *actor) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -327,6 +310,8 @@ func (a *actor) pause(d time.Duration) bool {
 			return false
 		case reply := <-a.ask:
 			reply <- a.status
+		case a.asked = <-a.restart:
+			return true
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,6 +87,10 @@ func orSlash(dir string) string {
 	return dir
 }
 
+// groupEmpties is how long a start waits for what was killed in the group to be
+// gone, a few milliseconds as a rule; its owner answers nobody meanwhile.
+const groupEmpties = 500 * time.Millisecond
+
 // enterGroup prepares the service's control group, a new one for each start
 // (see cgroup.Group.Remove) unless children of the last one still live there.
 // A limit that cannot be set is a warning: a node without a memory floor is
@@ -93,6 +98,11 @@ func orSlash(dir string) string {
 func (h Host) enterGroup(p *process, svc Service) (*os.File, error) {
 	group, err := h.Groups.Make(svc.Name)
 	if err == nil {
+		if !svc.Stop.KeepChildren {
+			ctx, cancel := context.WithTimeout(context.Background(), groupEmpties)
+			_ = group.WaitEmpty(ctx) // said below
+			cancel()
+		}
 		if removed := group.Remove(); removed == nil {
 			group, err = h.Groups.Make(svc.Name)
 		} else if !svc.Stop.KeepChildren {

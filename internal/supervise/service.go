@@ -162,10 +162,7 @@ func (p RestartPolicy) Next(failures int, ran time.Duration) Decision {
 		return Decision{}
 	}
 	p = p.withDefaults()
-	for d := ran; d >= p.ResetAfter && failures > 0; d -= p.ResetAfter {
-		failures /= 2
-	}
-	failures++
+	failures = p.decayed(failures, ran) + 1
 	if failures >= p.Limit {
 		return Decision{Failures: failures, Restart: true, After: p.Max, Escalate: true}
 	}
@@ -174,6 +171,15 @@ func (p RestartPolicy) Next(failures int, ran time.Duration) Decision {
 		after *= 2
 	}
 	return Decision{Failures: failures, Restart: true, After: min(after, p.Max)}
+}
+
+// decayed is what is left of a count of failures after a run.
+func (p RestartPolicy) decayed(failures int, ran time.Duration) int {
+	p = p.withDefaults()
+	for ; ran >= p.ResetAfter && failures > 0; ran -= p.ResetAfter {
+		failures /= 2
+	}
+	return failures
 }
 
 // Forgives is how long a service in a crash loop must run until its next end

@@ -29,7 +29,7 @@ func Start(runner Runner, sink event.Sink, services ...Service) (*Supervisor, er
 		a := &actor{
 			svc: svc, runner: runner, sink: sink,
 			ready: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{}),
-			ask:    make(chan chan Status),
+			ask: make(chan chan Status), restart: make(chan chan<- restartReply),
 			status: Status{Name: svc.Name, State: Waiting, Since: event.Now()},
 		}
 		for _, n := range svc.Needs {
