@@ -20,7 +20,7 @@ func (w *walker) linkKeys(l *netcfg.Link, at string) []key {
 	return []key{
 		flag(&l.DHCP4, "dhcp4", "IPv4 address by DHCP. Default: false."),
 		flag(&l.DHCP6, "dhcp6", "IPv6 address by DHCPv6. Default: false."),
-		{name: "accept-ra", doc: "IPv6 addresses and routes from router advertisements.", read: w.intoBool(&l.AcceptRA, at+".accept-ra")},
+		{name: "accept-ra", doc: "IPv6 addresses, routes and name servers from router advertisements. Default: true.", read: w.intoBool(&l.AcceptRA, at+".accept-ra")},
 		{name: "link-local", doc: "ipv4: an address of 169.254/16 when DHCP does not answer. Default: with dhcp4 and no address.",
 			read: func(n *yaml.Node) { w.linkLocal(n, l, at+".link-local") }},
 		{name: "addresses", doc: "Static addresses with their mask: 192.0.2.10/24.", read: func(n *yaml.Node) {

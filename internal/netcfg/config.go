@@ -21,7 +21,8 @@ type Link struct {
 	Match Match  `json:"match,omitzero"`
 	DHCP4 bool   `json:"dhcp4,omitempty"`
 	DHCP6 bool   `json:"dhcp6,omitempty"`
-	// AcceptRA: take addresses and routes from IPv6 routers; nil means yes.
+	// AcceptRA: take addresses, routes and name servers from IPv6 routers; nil
+	// means yes.
 	AcceptRA *bool `json:"accept-ra,omitempty"`
 	// LinkLocal: an IPv4 link-local address (RFC 3927) as a fallback when no
 	// DHCPv4 server answers; nil means yes on a DHCPv4 link without a static

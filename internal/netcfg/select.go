@@ -104,6 +104,9 @@ func (l Link) Kind() string {
 	return ""
 }
 
+// WantsRA reports whether the link takes what IPv6 routers say.
+func (l Link) WantsRA() bool { return l.AcceptRA == nil || *l.AcceptRA }
+
 func (l Link) ports() []string {
 	switch {
 	case l.Bond != nil:

@@ -96,7 +96,7 @@ func (c Config) target(l LinkState, entry Link, have State, lease Lease, metric 
 	if master, ok := c.master(l, have); ok {
 		t.Master = master.ID
 	}
-	t.AcceptRA = new(entry.AcceptRA == nil || *entry.AcceptRA)
+	t.AcceptRA = new(entry.WantsRA())
 	for _, r := range entry.Routes {
 		r.Protocol = ProtoStatic
 		t.addRoute(r, taken)

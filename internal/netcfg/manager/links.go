@@ -9,6 +9,7 @@ import (
 	"kubesolo.io/os/internal/netcfg/dhcp"
 	"kubesolo.io/os/internal/netcfg/dhcp6"
 	"kubesolo.io/os/internal/netcfg/linklocal"
+	"kubesolo.io/os/internal/netcfg/rdnss"
 )
 
 // defaultLinkLocalAfter: a server that is slow (relays, switch ports that learn
@@ -139,6 +140,20 @@ func (r *runner) start(ctx context.Context, l netcfg.LinkState, a asks) *client 
 		r.wg.Go(func() { m.guarded(func() { c.v6.Run(ctx) }) })
 	}
 	return c
+}
+
+// listen follows what routers say about names, on all links: which of them count
+// is decided when the names are put together.
+func (r *runner) listen(ctx context.Context) {
+	m := r.m
+	messages := m.kernel.RouterOptions(ctx) // subscribed before the first link is set up
+	r.wg.Go(func() {
+		m.guarded(func() {
+			rdnss.Run(ctx, messages, m.o.Log, func(names map[int]rdnss.Names) {
+				m.send(ctx, func(*runner) { r.advertised = names })
+			})
+		})
+	})
 }
 
 func (r *runner) startLinkLocal(c *client, link string) {

@@ -85,6 +85,32 @@ func TestIPv6OfAForwardingNode(t *testing.T) {
 	}
 }
 
+// Where addresses come from routers alone, name servers do so too, behind those of
+// the configuration, and only on links that listen to routers.
+func TestNameServersOfRouters(t *testing.T) {
+	nstest.Require(t, nstest.Net)
+	_, peer := nettest.Pair(t)
+	nettest.Dnsmasq(t, peer, "2001:db8::1/64", "--log-facility=/dev/null", "--enable-ra", "--dhcp-range=::,constructor:peer0,ra-only,64,10m",
+		"--dhcp-option=option6:dns-server,[2001:db8::53],[fe80::53]", "--dhcp-option=option6:domain-search,six.example,router.example")
+	o := options(t, t.TempDir())
+	conf := netcfg.Config{Links: []netcfg.Link{{ID: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")},
+		Nameservers: []netip.Addr{netip.MustParseAddr("2001:db8::54")}, Search: []string{"own.example"}}}}
+	o.Config = conf
+	m, _ := start(t, o)
+	ctx := limited(t)
+	wait(t, ctx, func() bool { return len(m.Status().DNS) > 1 && len(m.Status().Search) > 2 })
+	want := "nameserver 2001:db8::54\nnameserver 2001:db8::53\nsearch own.example six.example router.example\n"
+	wait(t, ctx, func() bool { return strings.HasSuffix(read(t, o.ResolvPath), want) })
+	conf.Links = slices.Clone(conf.Links)
+	conf.Links[0].AcceptRA = new(false)
+	if err := m.Try(ctx, conf, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if s := m.Status(); len(s.DNS) != 1 || len(s.Search) != 1 {
+		t.Errorf("names without routers: %v %q", s.DNS, s.Search)
+	}
+}
+
 func TestRoutersAreIgnoredOnRequest(t *testing.T) {
 	nstest.Require(t, nstest.Net)
 	sysctl(t, "net/ipv6/conf/default/accept_ra", "2")

@@ -1,5 +1,5 @@
 // Package manager runs the network of the node: it watches the links, keeps a
-// DHCP client on each link that wants one, converges the kernel to the
+// DHCP client on each link that wants one, hears what routers say, converges the kernel to the
 // configuration, chooses the node's address, and writes resolv.conf and hosts.
 //
 // One goroutine owns all of that state; DHCP clients and callers send messages.
@@ -78,6 +78,7 @@ func (m *Manager) Run(ctx context.Context) {
 	defer r.wg.Wait()
 	defer cancel()
 	links := m.kernel.Watch(ctx)
+	r.listen(ctx)
 	grace := time.After(m.o.NoLinkGrace)
 	for ctx.Err() == nil {
 		var retry <-chan time.Time

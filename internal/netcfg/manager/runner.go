@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"kubesolo.io/os/internal/netcfg"
+	"kubesolo.io/os/internal/netcfg/rdnss"
 )
 
 // runner is the state that only Run's goroutine touches.
@@ -18,11 +19,13 @@ type runner struct {
 	trial   *trial         // nil while none runs
 	wg      sync.WaitGroup // of the clients
 	clients map[string]*client
-	settled bool   // no more waiting: the node gets an address now
-	anyLink bool   // a link that the configuration means was seen
-	refused string // the last error of Converge
-	unkept  string // the last error of a file
-	node    node
+	// advertised is what routers say, by the index of the link.
+	advertised map[int]rdnss.Names
+	settled    bool   // no more waiting: the node gets an address now
+	anyLink    bool   // a link that the configuration means was seen
+	refused    string // the last error of Converge
+	unkept     string // the last error of a file
+	node       node
 	// rejected says why the configuration of this boot is not in force.
 	rejected string
 	files    map[string]string // what was written last, by path
@@ -133,7 +136,8 @@ func (r *runner) addresses(s *Status, want netcfg.Want, have netcfg.State) (addr
 }
 
 // names collects name servers, search domains and time servers: what is
-// configured first, then what DHCPv4 says, then DHCPv6. Each in the order of
+// configured first, then what DHCPv4 says, then DHCPv6, then routers (RFC 8106
+// §5.3.1: DHCP before them). Each in the order of
 // the entries of the configuration, and links of one entry by name: which link
 // the kernel found first must not decide who is asked for names.
 func (r *runner) names(s *Status, have netcfg.State) {
@@ -157,29 +161,36 @@ func (r *runner) names(s *Status, have netcfg.State) {
 			s.NTP = append(s.NTP, l.client.lease6.NTP...)
 		}
 	}
+	for _, l := range links {
+		if l.conf.WantsRA() {
+			dns = append(dns, r.advertised[l.index].DNS...)
+			s.Search = append(s.Search, r.advertised[l.index].Search...)
+		}
+	}
 	s.DNS = usable(dns)
 	s.Search = unique(s.Search)
 	s.NTP = unique(s.NTP)
 }
 
 type orderedLink struct {
+	index  int
 	conf   netcfg.Link
 	client *client
 }
 
 func (r *runner) ordered(have netcfg.State) []orderedLink {
-	byName := map[string]netcfg.Link{}
+	byName := map[string]orderedLink{}
 	for _, l := range have.Links {
 		if conf, ok := r.config.Select(l, have); ok {
-			byName[l.Name] = conf
+			byName[l.Name] = orderedLink{l.Index, conf, r.clients[l.Name]}
 		}
 	}
 	names := slices.Sorted(maps.Keys(byName))
 	var out []orderedLink
 	for _, entry := range r.config.Links {
 		for _, name := range names {
-			if byName[name].ID == entry.ID {
-				out = append(out, orderedLink{byName[name], r.clients[name]})
+			if byName[name].conf.ID == entry.ID {
+				out = append(out, byName[name])
 			}
 		}
 	}
