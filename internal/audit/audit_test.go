@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write golden files and docs/hardening.md")
 
-// good is the snapshot of a real node: `ksagent audit -o snapshot` on the
+// good is the snapshot of a real node: `ksctl audit -o snapshot` on the
 // shipped ISO in a virtual machine.
 func good(t *testing.T) Snapshot {
 	t.Helper()

@@ -8,6 +8,26 @@ import (
 	"text/tabwriter"
 )
 
+// Print collects, and writes the report as "table" or "json", or what was looked
+// at as "snapshot", for a report of a fault or a test: it holds modes of secret
+// files, but nothing of what is in them. It gives the number of failed checks.
+func Print(out io.Writer, form string, c Collector) (failed int, err error) {
+	if form != "table" && form != "json" && form != "snapshot" {
+		return 0, fmt.Errorf("-o %s: it is table, json or snapshot", form)
+	}
+	snapshot := c.Collect()
+	report := Evaluate(snapshot)
+	switch form {
+	case "table":
+		err = report.Table(out)
+	case "json":
+		err = report.JSON(out)
+	default:
+		return 0, json.NewEncoder(out).Encode(snapshot)
+	}
+	return len(report.Failed()), err
+}
+
 // Table writes one line a result, and a last one with the counts.
 func (r Report) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

@@ -56,6 +56,7 @@ func (p Program) Run(args []string) int {
 		{"timeline", "", "show what took how long at boot", p.timeline},
 		{"network", "[COMMAND]", "show the network, or try another configuration of it", p.network},
 		{"events", "", "print or follow what happens on the node", p.events},
+		{"audit", "", "compare the node's hardening with what it promises", p.audit},
 		{"restart", "SERVICE", "end a service and have it started again", p.restart},
 		{"reboot", "", "restart the machine in an orderly way", p.reboot},
 		{"shutdown", "", "switch the machine off in an orderly way", p.shutdown},

@@ -152,6 +152,7 @@ node address  10.0.2.15 (kept)
 func TestNodeRefuses(t *testing.T) {
 	p := node(t, answers{control.VerbReboot: nil})
 	nowhere := ctl.Program{RunDir: t.TempDir(), Root: t.TempDir()}
+	laptop := ctl.Program{RunDir: "/nonexistent/ksinit"}
 	for _, test := range []struct {
 		program ctl.Program
 		args    string
@@ -162,6 +163,9 @@ func TestNodeRefuses(t *testing.T) {
 		{nowhere, "restart kubesolo", 2, "is this a node?"},
 		{nowhere, "logs", 2, "dev/kmsg"},
 		{nowhere, "logs kubesolo", 2, `no log of "kubesolo"; there are -`},
+		{laptop, "audit", 2, "ksctl: audit works on a node only, and looks at the one it runs on: stat /nonexistent/ksinit: no such file or directory\n"},
+		{p, "audit -o xml", 2, "it is table, json or snapshot"},
+		{p, "audit now", 2, `takes no argument "now"`},
 		{p, "status", 2, "refused: not on this node"},
 		{p, "status now", 2, `takes no argument "now"`},
 		{p, "status -o xml", 2, "it is table or json"},
@@ -184,6 +188,24 @@ func TestNodeRefuses(t *testing.T) {
 	}
 	if out, _, status := run(p, "reboot"); status != 0 || !strings.Contains(out, "restarts") {
 		t.Errorf("reboot: %d, %s", status, out)
+	}
+}
+
+// An empty root keeps none of the promises: each is in the table, and counted.
+func TestAudit(t *testing.T) {
+	p := node(t, nil)
+	put(t, p.Root, map[string]string{"proc/sys/kernel/sysrq": "1\n"})
+	out, complaints, status := run(p, "audit")
+	if status != 1 || complaints != "" || !strings.HasPrefix(out, "STATE ") || !strings.Contains(out, " passed, ") || !strings.Contains(out, "kernel.sysrq") {
+		t.Errorf("audit: %d, %s\n%s", status, complaints, out)
+	}
+	var got struct{ Failed int }
+	if out, _, status := run(p, "audit", "-o", "json"); status != 1 || json.Unmarshal([]byte(out), &got) != nil || got.Failed == 0 {
+		t.Errorf("audit -o json: %d, %s", status, out)
+	}
+	var snapshot struct{ Texts map[string]string }
+	if out, _, status := run(p, "audit", "-o", "snapshot"); status != 0 || json.Unmarshal([]byte(out), &snapshot) != nil || snapshot.Texts["/proc/sys/kernel/sysrq"] != "1" {
+		t.Errorf("audit -o snapshot: %d, %s", status, out)
 	}
 }
 

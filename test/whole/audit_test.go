@@ -12,7 +12,7 @@ import (
 // hardened as docs/hardening.md says, and then tries with every right a pod can
 // have what no pod may: to restart the machine, to load a module, to read memory.
 func (n *node) testAudit(t *testing.T) {
-	text := n.privileged(t, "audit", "chroot /host /usr/local/bin/ksagent audit -o json 2> /dev/null; "+
+	text := n.privileged(t, "audit", "chroot /host /usr/local/bin/ksctl audit -o json 2> /dev/null; "+
 		"reboot -f 2> /dev/null; echo reboot=$?; "+
 		"chroot /host /sbin/modprobe -q vxlan 2> /dev/null; echo module=$?; "+
 		"chroot /host /sbin/modprobe -q overlay; echo loaded=$?; "+
