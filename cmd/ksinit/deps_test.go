@@ -58,7 +58,7 @@ func TestLayers(t *testing.T) {
 	layer := map[string]int{}
 	for l, names := range [][]string{
 		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot", "fatfile"},
-		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog", "netcfg/rdnss"},
+		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog", "netcfg/rdnss", "bootenv"},
 		{"config", "cloudinit", "netcfg/manager", "update/window"},
 	} {
 		for _, name := range names {

@@ -22,7 +22,7 @@ func layer(path string) int {
 	switch top {
 	case "cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "imagelist", "abslot", "fatfile":
 		return 0
-	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise", "zram":
+	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise", "zram", "bootenv":
 		return 1
 	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd", "update":
 		return 2
