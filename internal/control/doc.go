@@ -1,5 +1,6 @@
 // Package control is the local socket of ksinit, on which the node's operator
-// asks and orders: its protocol, its server and its client.
+// asks and orders: its protocol, its server and its client. ksagent has one of
+// the same kind, for what is asked of updates.
 //
 // It owns the form of a request and of a reply, the limits of a connection, and
 // State, the picture of the node that the events of its boot add up to. What is

@@ -10,8 +10,11 @@ import (
 	"strings"
 )
 
-// Socket is where ksinit listens.
-const Socket = "/run/ksinit/control.sock"
+// Where ksinit listens, and where ksagent does, of which updates are asked.
+const (
+	Socket      = "/run/ksinit/control.sock"
+	AgentSocket = "/run/ksagent/control.sock"
+)
 
 // Verbs of a request.
 const (
@@ -37,12 +40,16 @@ const (
 	// The medium with updates: one Medium, once it is mounted; and no more.
 	VerbMedium    = "medium"
 	VerbMediumEnd = "medium-end"
+	// Asked of ksagent: one status of internal/update; and an Order, which may be
+	// answered by a line that says why there was nothing to do.
+	VerbUpdate = "update"
+	VerbOrder  = "update-order"
 )
 
 func verbs() []string {
 	return []string{VerbStatus, VerbServices, VerbTimeline, VerbNetwork, VerbEvents, VerbRestart, VerbReboot, VerbPowerOff,
 		VerbTry, VerbConfirm, VerbRevert, VerbSlots, VerbArm, VerbCommit, VerbRollBack,
-		VerbMedium, VerbMediumEnd}
+		VerbMedium, VerbMediumEnd, VerbUpdate, VerbOrder}
 }
 
 // maxRequest is the longest line that is read as a request.
@@ -57,6 +64,19 @@ type Request struct {
 	Seconds int    `json:"seconds,omitempty"` // of network-try
 	Slot    string `json:"slot,omitempty"`    // of slot-arm: A or B
 	Reason  string `json:"reason,omitempty"`  // of slot-rollback
+	Order   Order  `json:"order,omitzero"`    // of update-order
+}
+
+// Order is that of internal/update in the form of a request: this package knows
+// only that it says what is wanted, and by whom.
+type Order struct {
+	Verb    string `json:"verb"`
+	Version string `json:"version,omitempty"`
+	Channel string `json:"channel,omitempty"`
+	Source  string `json:"source,omitempty"`
+	Window  string `json:"window,omitempty"`
+	Force   bool   `json:"force,omitempty"`
+	By      string `json:"by"`
 }
 
 // A Reply is one line of an answer. The last has End, and Error when it did not
@@ -91,6 +111,10 @@ func Decode(line []byte) (Request, error) {
 		return Request{}, fmt.Errorf("%w: %s wants a file and seconds, and nothing else does", ErrRequest, VerbTry)
 	case (r.Verb == VerbArm) != (r.Slot != ""), (r.Verb == VerbRollBack) != (r.Reason != ""):
 		return Request{}, fmt.Errorf("%w: %s wants a slot and %s a reason, and nothing else does", ErrRequest, VerbArm, VerbRollBack)
+	case (r.Verb == VerbOrder) != (r.Order != Order{}):
+		return Request{}, fmt.Errorf("%w: %s wants an order, and nothing else does", ErrRequest, VerbOrder)
+	case (r.Verb == VerbOrder) != (r.Order.Verb != "" && r.Order.By != ""):
+		return Request{}, fmt.Errorf("%w: an order says what is to be done (verb) and who wants it (by)", ErrRequest)
 	case r.Follow && r.Verb != VerbEvents:
 		return Request{}, fmt.Errorf("%w: only %s can be followed", ErrRequest, VerbEvents)
 	}

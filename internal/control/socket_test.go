@@ -188,10 +188,39 @@ func TestServeCutsOffWhoDoesNotRead(t *testing.T) {
 	}
 }
 
+// An order that is half said, or said with another verb, is none.
+func TestDecodeOrder(t *testing.T) {
+	whole := Request{Verb: VerbOrder, Order: Order{Verb: "apply", Version: "0.2.0", Channel: "stable", Source: "https://u", Window: "01:00-05:00", Force: true, By: "ksctl"}}
+	line, err := json.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Decode(line); err != nil || r != whole {
+		t.Errorf("%s is %+v, %v", line, r, err)
+	}
+	for _, test := range []struct{ line, want string }{
+		{`{"verb":"update-order"}`, "wants an order"},
+		{`{"verb":"update-order","order":{}}`, "wants an order"},
+		{`{"verb":"update-order","order":{"verb":"apply"}}`, "who wants it"},
+		{`{"verb":"update-order","order":{"by":"ksctl"}}`, "what is to be done"},
+		{`{"verb":"update-order","order":{"verb":"apply","by":"ksctl","at":"noon"}}`, `unknown field "at"`},
+		{`{"verb":"update-order","order":{"verb":"apply","by":"ksctl"},"slot":"A"}`, "wants a slot"},
+		{`{"verb":"update-order","order":"apply"}`, "cannot unmarshal"},
+		{`{"verb":"update","order":{"verb":"apply","by":"ksctl"}}`, "nothing else does"},
+		{`{"verb":"reboot","order":{"force":true}}`, "nothing else does"},
+	} {
+		if r, err := Decode([]byte(test.line)); !errors.Is(err, ErrRequest) || !strings.Contains(err.Error(), test.want) || r != (Request{}) {
+			t.Errorf("%s: %+v, %v; want something about %q", test.line, r, err, test.want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{`{"verb":"status"}`, `{"verb":"restart","service":"a"}`, `{"verb":"events","follow":true}`,
 		`{"verb":"status","x":1}`, `{"verb":"status"} {}`, `{"verb":"restart"}`, `[]`, ``, `null`, `{"verb":"status","follow":true}`,
-		`{"verb":"network-try","file":"/x","seconds":60}`, `{"verb":"network-try","file":"/x"}`, `{"verb":"status","seconds":-1}`} {
+		`{"verb":"network-try","file":"/x","seconds":60}`, `{"verb":"network-try","file":"/x"}`, `{"verb":"status","seconds":-1}`,
+		`{"verb":"update-order","order":{"verb":"apply","version":"0.2.0","channel":"c","source":"s","window":"w","force":true,"by":"ksctl"}}`,
+		`{"verb":"update-order","order":{"verb":"apply"}}`, `{"verb":"update","order":{"by":"x"}}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

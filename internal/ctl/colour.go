@@ -19,14 +19,20 @@ const (
 // paint colours text where a terminal shows it, and nobody said NO_COLOR
 // (no-color.org): escape sequences in a file are a nuisance.
 func (p Program) paint(colour, text string) string {
-	f, ok := p.Stdout.(*os.File)
-	if !ok || colour == plain || os.Getenv("NO_COLOR") != "" {
-		return text
-	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+	if colour == plain || os.Getenv("NO_COLOR") != "" || !terminal(p.Stdout) {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// terminal says whether a stream of the program is one.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 func phaseColour(p control.Phase) string {

@@ -4,8 +4,8 @@
 // as it should be, 1 when something is wrong with what was looked at, 2 when it
 // could not be looked at. It prints no secret, and knows nothing of how a node
 // works: parsing and merging are those of the node itself (internal/cloudinit,
-// internal/config), and how the node is it asks ksinit (internal/control). Log
-// files it reads itself: PID 1 has better things to do.
+// internal/config), how the node is it asks ksinit, and how an update is ksagent
+// (internal/control). Log files it reads itself: PID 1 has better things to do.
 //
 // Tests: each verb with real files and a real socket, golden output, and the
 // commands of docs/configuration.md, whose output in the document is what was
@@ -57,6 +57,7 @@ func (p Program) Run(args []string) int {
 		{"network", "[COMMAND]", "show the network, or try another configuration of it", p.network},
 		{"events", "", "print or follow what happens on the node", p.events},
 		{"audit", "", "compare the node's hardening with what it promises", p.audit},
+		{"update", "COMMAND", "install another version of the system, or go back to the one before", p.update},
 		{"restart", "SERVICE", "end a service and have it started again", p.restart},
 		{"reboot", "", "restart the machine in an orderly way", p.reboot},
 		{"shutdown", "", "switch the machine off in an orderly way", p.shutdown},

@@ -43,7 +43,11 @@ Example: ksctl restart kubesolo`)
 // carryOut has the node do something, and take what it replies. What the node
 // refuses is wrong, and not unknown.
 func (p Program) carryOut(r control.Request, take func(json.RawMessage) error) (status int) {
-	err := control.Call(context.Background(), p.socket(), r, take)
+	return p.outcome(control.Call(context.Background(), p.socket(), r, take))
+}
+
+// outcome says how an order ended.
+func (p Program) outcome(err error) (status int) {
 	if errors.Is(err, control.ErrRefused) {
 		fmt.Fprintln(p.Stderr, "ksctl:", err)
 		return exitWrong

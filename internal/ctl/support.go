@@ -129,7 +129,7 @@ func (p Program) collectFiles(b *bundle) error {
 		dir, title string
 		patterns   []string
 	}{
-		{"version", "versions", []string{"etc/os-release", "etc/kubesolo-os/*", "proc/version"}},
+		{"version", "versions", []string{"etc/os-release", "etc/kubesolo-os/*", "proc/version", "var/lib/update/state.json"}},
 		{"logs", "logs", []string{logDir + "/*.log", logDir + "/*.log.1"}},
 		{"system", "the kernel's views", []string{"proc/cmdline", "proc/1/mountinfo", "proc/meminfo", "proc/cpuinfo", "proc/modules", "proc/uptime",
 			"proc/loadavg", "proc/diskstats", "proc/partitions", "proc/swaps", "proc/interrupts", "proc/pressure/*", "proc/sys/kernel/tainted",
