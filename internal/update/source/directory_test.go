@@ -34,7 +34,7 @@ func medium(t *testing.T, top string, target []byte) Directory {
 }
 
 func TestDirectory(t *testing.T) {
-	data := content(100_000)
+	data := randomBytes(100_000)
 	d := medium(t, t.TempDir(), data)
 	if d.String() != d.Medium+"/kubesolo-os" {
 		t.Errorf("called %q", d)
@@ -114,7 +114,7 @@ func TestDirectoryRefuses(t *testing.T) {
 }
 
 func TestDirectoryFileShrinksWhileRead(t *testing.T) {
-	d := medium(t, t.TempDir(), content(100_000))
+	d := medium(t, t.TempDir(), randomBytes(100_000))
 	body, err := d.Target(t.Context(), targetName, 100_000, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestDirectoryFileShrinksWhileRead(t *testing.T) {
 }
 
 func TestDirectoryCancel(t *testing.T) {
-	d := medium(t, t.TempDir(), content(1000))
+	d := medium(t, t.TempDir(), randomBytes(1000))
 	ctx, cancel := context.WithCancel(t.Context())
 	body, err := d.Target(ctx, targetName, 1000, 0)
 	if err != nil {
@@ -154,7 +154,7 @@ func TestMediumPulledOut(t *testing.T) {
 	dir := t.TempDir()
 	image, top := filepath.Join(dir, "stick"), filepath.Join(dir, "top")
 	source := filepath.Join(dir, "source")
-	data := content(size)
+	data := randomBytes(size)
 	medium(t, source, data)
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 func TestHTTPTarget(t *testing.T) {
 	const size = 1 << 20
-	data := content(size)
+	data := randomBytes(size)
 	longer, shorter := append(bytes.Clone(data), "and more"...), data[:size-10]
 	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }
 	for _, test := range []struct {
@@ -142,7 +142,7 @@ func TestHTTPMetadata(t *testing.T) {
 }
 
 func TestHTTPServerErrorThenFine(t *testing.T) {
-	data, calls := content(100), 0
+	data, calls := randomBytes(100), 0
 	h := newHTTP(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if calls++; calls <= 2 {
 			w.WriteHeader(http.StatusBadGateway)
@@ -160,7 +160,7 @@ func TestHTTPServerErrorThenFine(t *testing.T) {
 }
 
 func TestHTTPRedirects(t *testing.T) {
-	data := content(1000)
+	data := randomBytes(1000)
 	plain := serve(t, file(data))
 	hops := 0
 	var referer string

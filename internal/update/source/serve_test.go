@@ -15,8 +15,8 @@ import (
 
 const targetName = "0011223344556677.kubesolo-os-0.2.0-amd64.slot"
 
-// content is a file that no range of is like another.
-func content(size int) []byte {
+// randomBytes is a file that no range of is like another.
+func randomBytes(size int) []byte {
 	data := make([]byte, size)
 	random := rand.NewChaCha8([32]byte{1})
 	if _, err := random.Read(data); err != nil {

@@ -111,7 +111,7 @@ func TestStallInTheMiddle(t *testing.T) {
 // A medium that takes an hour for a block is no fault of the server.
 func TestSlowReaderIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		data := content(100)
+		data := randomBytes(100)
 		h := overPipes(t, file(data), HTTPOptions{})
 		body, err := h.Target(t.Context(), targetName, 100, 0)
 		if err != nil {
