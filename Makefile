@@ -8,14 +8,15 @@ KSIMAGE = go run ./cmd/ksimage
 # What an image is made of (see `make help`). Empty means the default.
 BASE ?= debian
 KUBESOLO ?= source
-IMAGE_FLAGS = --out $(BUILD) --base $(BASE) --kubesolo $(KUBESOLO) \
+KEY_FLAGS = --out $(BUILD) $(if $(KEYS),--keys $(KEYS))
+IMAGE_FLAGS = $(KEY_FLAGS) $(if $(RELEASE),--release) --base $(BASE) --kubesolo $(KUBESOLO) \
   $(if $(CORE_GZ),--core-gz $(CORE_GZ)) $(if $(VERSION),--version $(VERSION)) \
   $(if $(KUBESOLO_URL),--kubesolo-url $(KUBESOLO_URL)) $(if $(KUBESOLO_SHA256),--kubesolo-sha256 $(KUBESOLO_SHA256)) \
   $(if $(KERNEL_IMAGE),--kernel-image $(KERNEL_IMAGE)) $(if $(KERNEL_MODULES),--kernel-modules $(KERNEL_MODULES)) \
   $(if $(KERNEL_CONFIG),--kernel-config $(KERNEL_CONFIG)) $(if $(LEVEL),--level $(LEVEL))
 RUN_FLAGS = --build $(BUILD) $(ARGS)
 
-.PHONY: help image run run-disk test check bench test-ns test-vm test-whole fmt lint clean
+.PHONY: help image update keys run run-disk test check bench test-ns test-vm test-whole fmt lint clean
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo; echo 'Inputs of an image, given as NAME=value:'
@@ -23,9 +24,14 @@ help: ## this text
 	@echo '  KERNEL_IMAGE=FILE KERNEL_MODULES=DIR     another kernel (KERNEL_CONFIG=FILE to audit it)'
 	@echo '  KUBESOLO=FILE                            a KubeSolo binary or release archive'
 	@echo '  KUBESOLO=v1.2.0 KUBESOLO_SHA256=HASH     an official release (KUBESOLO_URL=mirror)'
+	@echo '  KEYS=DIR RELEASE=1                       whose updates the nodes take (else: test keys)'
 	@echo '  BUILD=DIR VERSION=X LEVEL=3              where to, its name, quick compression'
 image: ## build the ISO and the disk image into build/
 	$(KSIMAGE) build $(IMAGE_FLAGS)
+update: image ## publish it in the signed repository build/repository (CHANNEL=, MIN_VERSION=)
+	$(KSIMAGE) update $(KEY_FLAGS) $(if $(CHANNEL),--channel $(CHANNEL)) $(if $(MIN_VERSION),--min-version $(MIN_VERSION))
+keys: ## make the keys of your releases in KEYS=DIR (docs/updates.md)
+	$(KSIMAGE) keys init $(KEYS)
 run: image ## build, boot the ISO in QEMU, wait until the node is Ready (ARGS='--uefi ...')
 	$(KSIMAGE) run $(RUN_FLAGS)
 run-disk: image ## the same from the disk image

@@ -21,6 +21,7 @@ Examples:
   ksimage build
   ksimage build --until root --level 3
   ksimage build --kernel-image bzImage --kernel-modules _install --kernel-config .config
+  ksimage build --release --keys release-keys --version 1.0.0
   ksimage build --replace kubesolo=/tmp/kubesolo`
 
 // version is what the images of this checkout call themselves.
@@ -42,6 +43,8 @@ func build(ctx context.Context, args []string) error {
 	fs.StringVar(&c.KubeSolo, "kubesolo", "source", "source, a release `tag` like v1.2.0, or a file (binary or .tar.gz)")
 	fs.StringVar(&c.KubeSoloURL, "kubesolo-url", "", "base `URL` of releases (default: KubeSolo's own)")
 	fs.StringVar(&c.KubeSoloSHA256, "kubesolo-sha256", "", "`hash` that the release or file must have")
+	fs.StringVar(&c.Keys, "keys", "", "key `directory` whose root the nodes trust (default keys in --out: test keys)")
+	fs.BoolVar(&c.Release, "release", false, "refuse test keys")
 	fs.IntVar(&c.Level, "level", 19, "zstd `level` of the root, 1 (fast) to 22 (small)")
 	fs.StringVar(&c.Block, "block", "1M", "squashfs block `size` of the root")
 	fs.StringVar(&c.Until, "until", "", "stop after this `step`: "+strings.Join(image.Steps(), ", "))

@@ -15,6 +15,9 @@ import (
 const usage = `ksimage makes bootable KubeSolo OS images.
 
   ksimage build [options]     build vmlinuz, kubesolo-os.gz, the ISO and the disk image
+  ksimage keys init|rotate|show
+                              make and change the keys that updates are signed with
+  ksimage update [options]    publish the slot image in a signed repository
   ksimage run [options]       boot an image in QEMU until the node is Ready
   ksimage audit [options]     name the options that a kernel configuration lacks
   ksimage sizes [options]     show what each part of the last build costs
@@ -52,6 +55,10 @@ func dispatch(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "build":
 		return build(ctx, args[1:])
+	case "keys":
+		return keys(args[1:], os.Stdout)
+	case "update":
+		return update(ctx, args[1:], os.Stdout)
 	case "run":
 		return runVerb(ctx, args[1:], os.Stdout, os.Stderr)
 	case "audit":

@@ -44,6 +44,9 @@ type Config struct {
 	KubeSoloSHA256 string            // of the release archive or file
 	Replace        map[string]string // ksinit, ksagent, kubesolo -> a file to use instead of building
 
+	Keys    string // key directory whose root the nodes trust ("" = test keys in Out/keys)
+	Release bool   // refuse test keys
+
 	Level int    // zstd level of the root
 	Block string // block size of the root
 	Until string // stop after this step ("" = all): kernel, programs, root, initramfs, iso
@@ -71,6 +74,7 @@ type Builder struct {
 	programs  map[string]string // name -> host file, of our own programs
 	installed map[string]string // path in the root -> host file, of the components
 	rootParts []Part
+	trusted   []byte // root.json
 }
 
 // ErrConfig is wrapped by errors about what was asked for.
@@ -101,6 +105,9 @@ func Build(ctx context.Context, c Config) (Sizes, error) {
 	b := &Builder{c: c, run: tool.New(log, c.Epoch), stamps: stamp.Store{Dir: filepath.Join(c.Out, "stamps")},
 		lock: &inputs.Lock{}, start: time.Now()}
 	b.deb = inputs.Debian{Run: b.run, Cache: b.path("cache/debian")}
+	if b.trusted, err = b.trustedRoot(); err != nil { // before an hour is spent
+		return Sizes{}, err
+	}
 	steps := []struct {
 		name string
 		run  func(context.Context) error
@@ -146,6 +153,9 @@ func check(c *Config) error {
 			c.KernelImage, c.KernelModules, ErrConfig)
 	case c.Until != "" && !slices.Contains(Steps(), c.Until):
 		return fmt.Errorf("until %s: %w: the steps are %v", c.Until, ErrConfig, Steps())
+	}
+	if c.Release && c.Keys == "" {
+		return fmt.Errorf("RELEASE=1: %w: a release needs keys of its own: KEYS=DIR (make keys KEYS=DIR makes them)", ErrConfig)
 	}
 	for name := range c.Replace {
 		if !slices.Contains([]string{"ksinit", "ksagent", "kubesolo"}, name) {

@@ -142,7 +142,7 @@ func (b *Builder) buildRoot(ctx context.Context) error {
 		binaries[to] = from
 	}
 	err = base.Inject(t, base.Parts{Binaries: binaries, Overlay: filepath.Join(b.c.Repo, "rootfs-overlay"),
-		Modules: b.modules, Images: images, Template: template, Release: b.osRelease(ctx), Built: b.c.Epoch, Engine: b.engine()})
+		Modules: b.modules, Images: images, Template: template, Release: b.osRelease(ctx), Built: b.c.Epoch, Engine: b.engine(), Root: string(b.trusted)})
 	if err != nil {
 		return err
 	}

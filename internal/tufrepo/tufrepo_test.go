@@ -67,8 +67,8 @@ func verified(t *testing.T, r *Repository) (versions []string, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	targets, err := Verify(t.Context(), r.Dir, first, r.Time)
-	for _, target := range targets {
+	status, err := Verify(t.Context(), r.Dir, first, r.Time)
+	for _, target := range status.Targets {
 		versions = append(versions, target.Version)
 	}
 	return versions, err
@@ -179,9 +179,10 @@ func TestAdd(t *testing.T) {
 	// The same image, promoted.
 	add(t, r, Release{File: slotImage(t, "one"), Version: "0.1.0", Architecture: "amd64", Channels: []string{"beta", "stable"}, Released: start()})
 	root := r.Keys.RootFile()
-	targets, err := Verify(t.Context(), r.Dir, root, start())
-	if err != nil || len(targets) != 2 || !slices.Equal(targets[0].Channels, []string{"beta", "stable"}) {
-		t.Errorf("%+v, %v", targets, err)
+	status, err := Verify(t.Context(), r.Dir, root, start())
+	if err != nil || len(status.Targets) != 2 || !slices.Equal(status.Targets[0].Channels, []string{"beta", "stable"}) ||
+		!status.ValidUntil.Equal(start().Add(30*day)) || status.Root.Version != 1 {
+		t.Errorf("%+v, %v", status, err)
 	}
 	before := content(t, r.Dir)
 	for want, bad := range map[string]Release{

@@ -14,28 +14,35 @@ import (
 	"kubesolo.io/os/internal/update/trust"
 )
 
+// Status is what a node finds in a repository.
+type Status struct {
+	Root       trust.Root     `json:"root"`
+	ValidUntil time.Time      `json:"validUntil"` // some of it must be signed again before
+	Targets    []trust.Target `json:"targets"`    // by ascending version
+}
+
 // Verify reads the repository in dir as a node would that has the given root and the given
-// time, every slot image included, and returns what is on offer.
-func Verify(ctx context.Context, dir string, root []byte, now time.Time) (targets []trust.Target, err error) {
+// time, every slot image included.
+func Verify(ctx context.Context, dir string, root []byte, now time.Time) (s Status, err error) {
 	scratch, err := os.MkdirTemp("", "ksimage-verify-")
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	client, err := trust.Open(trust.Options{Dir: scratch, Root: root, Now: func() time.Time { return now }})
 	if err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	src := directory(dir)
 	if err := client.Refresh(ctx, src); err != nil {
-		return nil, err
+		return Status{}, err
 	}
 	for _, target := range client.Targets() {
 		if err := verifyTarget(ctx, src, target); err != nil {
-			return nil, fmt.Errorf("%s: %w", src, err)
+			return Status{}, fmt.Errorf("%s: %w", src, err)
 		}
 	}
-	return client.Targets(), nil
+	return Status{Root: client.Root(), ValidUntil: client.ValidUntil(), Targets: client.Targets()}, nil
 }
 
 func verifyTarget(ctx context.Context, src directory, target trust.Target) error {
@@ -50,7 +57,8 @@ func verifyTarget(ctx context.Context, src directory, target trust.Target) error
 		return err
 	}
 	if sum := hex.EncodeToString(h.Sum(nil)); n != target.Length || sum != target.SHA256 {
-		return fmt.Errorf("%s has %d bytes with sha256 %s, the metadata says %d: the file was changed or cut off; publish it again", target.File(), n, sum, target.Length)
+		return fmt.Errorf("%s has %d bytes and the sha256 %s, the metadata says %d bytes: the file was changed or cut off; publish it again",
+			target.File(), n, sum, target.Length)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func parts(t *testing.T) base.Parts {
 	return base.Parts{Overlay: "../../../rootfs-overlay", Modules: filepath.Join(dir, "m"),
 		Binaries: map[string]string{"usr/local/bin/kubesolo": file, "opt/cni/bin/bridge": file},
 		Release:  base.OSRelease{Version: "0.1.0", Build: "unknown", Base: "tinycore", Kernel: "6.1"},
-		Built:    time.Unix(1767225600, 0), Engine: "solonode"}
+		Built:    time.Unix(1767225600, 0), Engine: "solonode", Root: "{}\n"}
 }
 
 // The whole remaster of a Tiny Core root, and then the proof that its programs start:
@@ -198,7 +198,7 @@ func TestDebian(t *testing.T) {
 		t.Error(err)
 	}
 	// What ksinit reads of the image that it is in.
-	for name, want := range map[string]string{"build-time": "1767225600\n", "engine": "solonode\n"} {
+	for name, want := range map[string]string{"build-time": "1767225600\n", "engine": "solonode\n", "update/root.json": "{}\n"} {
 		if got, err := tr.ReadFile("etc/kubesolo-os/" + name); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

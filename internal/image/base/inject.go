@@ -22,6 +22,7 @@ type Parts struct {
 	Release  OSRelease
 	Built    time.Time // SOURCE_DATE_EPOCH: no clock of a node may show less
 	Engine   string    // what kubesolo is: solonode, or kubesolo for KubeSolo's own
+	Root     string    // content of root.json, from which on the node believes updates
 }
 
 // OSRelease fills /etc/os-release.
@@ -101,9 +102,10 @@ func Inject(t *tree.Tree, parts Parts) error {
 		}
 	}
 	for name, text := range map[string]string{
-		"etc/os-release":             osRelease(parts.Release),
-		"etc/kubesolo-os/build-time": strconv.FormatInt(parts.Built.Unix(), 10) + "\n",
-		"etc/kubesolo-os/engine":     parts.Engine + "\n",
+		"etc/os-release":                   osRelease(parts.Release),
+		"etc/kubesolo-os/build-time":       strconv.FormatInt(parts.Built.Unix(), 10) + "\n",
+		"etc/kubesolo-os/engine":           parts.Engine + "\n",
+		"etc/kubesolo-os/update/root.json": parts.Root,
 	} {
 		if err := t.File(name, 0o644, tree.Bytes(text), "configuration"); err != nil {
 			return err

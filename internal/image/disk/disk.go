@@ -19,10 +19,12 @@ import (
 	"kubesolo.io/os/internal/image/tool"
 )
 
+// SlotSize is what a slot holds, in bytes.
+const SlotSize = 512 * mib
+
 const (
 	mib       = 1 << 20
 	efiSize   = 256 * mib
-	slotSize  = 512 * mib
 	biosSize  = mib
 	tableSize = mib // before the first partition, and again for the backup after the last
 )
@@ -54,20 +56,20 @@ func Write(ctx context.Context, run *tool.Runner, out string, p Parts) error {
 	if err != nil {
 		return err
 	}
-	if slot.Size() > slotSize {
-		return fmt.Errorf("slot image %s has %d bytes, a slot holds %d", p.Slot, slot.Size(), slotSize)
+	if slot.Size() > SlotSize {
+		return fmt.Errorf("slot image %s has %d bytes, a slot holds %d", p.Slot, slot.Size(), SlotSize)
 	}
 	data, err := os.Stat(p.Data)
 	if err != nil {
 		return err
 	}
 	dataSize := (data.Size() + mib - 1) / mib * mib
-	size := int64(tableSize + biosSize + efiSize + 2*slotSize + dataSize + tableSize)
+	size := int64(tableSize + biosSize + efiSize + 2*SlotSize + dataSize + tableSize)
 	table, err := gpt.Build(gpt.MustGUID(diskID), size, 512, []gpt.Spec{
 		{Number: 5, Type: gpt.MustGUID(gpt.TypeBIOSBoot), ID: gpt.MustGUID(biosID), Name: gpt.NameBIOSBoot, Size: biosSize},
 		{Number: 1, Type: gpt.MustGUID(gpt.TypeEFI), ID: gpt.MustGUID(efiID), Name: gpt.NameEFI, Size: efiSize},
-		{Number: 2, Type: gpt.MustGUID(gpt.TypeLinux), ID: gpt.MustGUID(slotA), Name: gpt.NameSlotA, Size: slotSize},
-		{Number: 3, Type: gpt.MustGUID(gpt.TypeLinux), ID: gpt.MustGUID(slotB), Name: gpt.NameSlotB, Size: slotSize},
+		{Number: 2, Type: gpt.MustGUID(gpt.TypeLinux), ID: gpt.MustGUID(slotA), Name: gpt.NameSlotA, Size: SlotSize},
+		{Number: 3, Type: gpt.MustGUID(gpt.TypeLinux), ID: gpt.MustGUID(slotB), Name: gpt.NameSlotB, Size: SlotSize},
 		{Number: 4, Type: gpt.MustGUID(gpt.TypeLinux), ID: gpt.MustGUID(dataID), Name: gpt.NameData, Size: dataSize},
 	})
 	if err != nil {

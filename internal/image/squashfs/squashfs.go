@@ -28,6 +28,15 @@ type Options struct {
 	Stored bool
 }
 
+// Cat returns the content of the file name in a squashfs image.
+func Cat(ctx context.Context, run *tool.Runner, image, name string) ([]byte, error) {
+	text, err := run.Output(ctx, tool.Command{Name: "unsquashfs", Args: []string{"-cat", image, name}})
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", name, image, err)
+	}
+	return text, nil
+}
+
 // Pack writes t as a squashfs image to the file out.
 func Pack(ctx context.Context, run *tool.Runner, t *tree.Tree, out string, o Options) error {
 	// Written beside and renamed: an interrupted build leaves no half image. mksquashfs

@@ -56,6 +56,12 @@ func TestPack(t *testing.T) {
 		if big := len(made[0]) > 500000; big != o.Stored {
 			t.Errorf("%+v: %d bytes", o, len(made[0]))
 		}
+		if text, err := squashfs.Cat(context.Background(), run, out, "etc/shadow"); err != nil || string(text) != "root:!" {
+			t.Errorf("%q, %v", text, err)
+		}
+		if _, err := squashfs.Cat(context.Background(), run, out, "etc/passwd"); err == nil {
+			t.Error("a file that is not there was read")
+		}
 		cmd := exec.Command("unsquashfs", "-lln", out)
 		cmd.Env = append(os.Environ(), "TZ=UTC")
 		list, err := cmd.CombinedOutput()

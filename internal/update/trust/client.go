@@ -28,6 +28,7 @@ type Client struct {
 	mu      sync.Mutex
 	root    Root
 	targets []Target
+	until   time.Time
 }
 
 // Open starts from the image's root and from what is kept on disk already. It fails only
@@ -45,7 +46,7 @@ func Open(o Options) (*Client, error) {
 	// What is on disk may be absent, damaged or expired: then nothing is
 	// offered until the first refresh.
 	if targets, err := w.all(context.Background()); err == nil {
-		c.targets = targets
+		c.targets, c.until = targets, w.until()
 	}
 	c.root = rootOf(w.set.Root)
 	return c, nil
@@ -68,7 +69,7 @@ func (c *Client) Refresh(ctx context.Context, src source.Source) error {
 	if err != nil {
 		return fmt.Errorf("updates from %s: %w", src, err)
 	}
-	c.targets = targets
+	c.targets, c.until = targets, w.until()
 	return nil
 }
 
@@ -77,6 +78,14 @@ func (c *Client) Targets() []Target {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.targets)
+}
+
+// ValidUntil is when the first of the files that Targets were read from expires; zero
+// when there are none.
+func (c *Client) ValidUntil() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.until
 }
 
 // Root describes the newest root that is trusted.

@@ -41,6 +41,9 @@ func TestRefresh(t *testing.T) {
 	if got := offered(c); !slices.Equal(got, []string{"0.11.0"}) {
 		t.Errorf("offered %v", got)
 	}
+	if until := c.ValidUntil(); !until.Equal(f.now.AddDate(0, 1, 0)) {
+		t.Errorf("valid until %s", until)
+	}
 	if r := c.Root(); r.Version != 1 || r.Repository != f.mark.Repository || r.Roles["root"].Threshold != 2 || len(r.Roles["root"].Keys) != 3 {
 		t.Errorf("%+v", r)
 	}

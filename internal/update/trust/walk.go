@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -171,6 +172,12 @@ func (w *walk) targets(ctx context.Context) error {
 		return w.explain(name, data, err)
 	}
 	return w.disk.write("targets.json", data)
+}
+
+// until is when the first of the files expires that the walk has come through.
+func (w *walk) until() time.Time {
+	return slices.MinFunc([]time.Time{w.set.Root.Signed.Expires, w.set.Timestamp.Signed.Expires, w.set.Snapshot.Signed.Expires,
+		w.set.Targets[metadata.TARGETS].Signed.Expires}, time.Time.Compare)
 }
 
 // fetchNamed fetches the version of a role's file that the file above it names.
