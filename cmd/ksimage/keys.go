@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -138,7 +139,7 @@ func showKeys(w io.Writer, where string, with []string, output string) error {
 }
 
 func printRoot(w io.Writer, root trust.Root) error {
-	days := int(root.Expires.Sub(now()).Hours() / 24)
+	days := int(math.Round(root.Expires.Sub(now()).Hours() / 24))
 	text := fmt.Sprintf("repository   %s\nroot         version %d, until %s (%d days)\n", root.Repository, root.Version, root.Expires.Format(time.DateOnly), days)
 	switch {
 	case root.TestKeys:

@@ -97,14 +97,21 @@ func update(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	status, err := tufrepo.Verify(ctx, r.Dir, k.RootFile(), r.Time)
+	status, err := tufrepo.Verify(ctx, r.Dir, k.FirstRoot(), r.Time)
 	if err != nil {
 		return err
 	}
 	if *output == "json" {
 		return encodeJSON(stdout, status)
 	}
-	return printStatus(stdout, r.Dir, status)
+	if err := printStatus(stdout, r.Dir, status); err != nil {
+		return err
+	}
+	if root, err := k.Root(); err == nil && root.Version > status.Root.Version {
+		_, err = fmt.Fprintf(stdout, "\nroot version %d is not published yet: ksimage update refresh\n", root.Version)
+		return err
+	}
+	return nil
 }
 
 // keysOf opens the key directory that signs.

@@ -132,7 +132,7 @@ func TestUpdateRefuses(t *testing.T) {
 func TestKeysCeremony(t *testing.T) {
 	dir := t.TempDir()
 	release, image, repository := filepath.Join(dir, "keys"), filepath.Join(dir, "slot"), filepath.Join(dir, "repository")
-	want(t, []string{"root version 1", "(364 days)", "root 2 of 3", "targets 1 of 1", "timestamp 1 of 1"}, "keys", "init", release)
+	want(t, []string{"root version 1", "(365 days)", "root 2 of 3", "targets 1 of 1", "timestamp 1 of 1"}, "keys", "init", release)
 	slot(t, image, "1.0.0")
 	want(t, []string{"1.0.0 amd64 stable"}, "update", "--keys", release, "--repository", repository, "--slot", image)
 	var sticks []string
@@ -150,7 +150,8 @@ func TestKeysCeremony(t *testing.T) {
 	want(t, []string{"not here"}, "keys", "show", release)
 	refused(t, "2 of its keys must sign the next one, and 1 are here", "keys", "rotate", "--role", "timestamp", "--with", sticks[0], release)
 	want(t, []string{"root version 2"}, "keys", "rotate", "--role", "timestamp", "--role", "targets", "--with", sticks[0], "--with", sticks[2], release)
-	want(t, []string{"root version 3", "(729 days)"}, "keys", "rotate", "--with", sticks[1], "--with", sticks[2], "--expire", "root=730d", release)
+	want(t, []string{"root version 3", "(730 days)"}, "keys", "rotate", "--with", sticks[1], "--with", sticks[2], "--expire", "root=730d", release)
+	want(t, []string{"root version 1", "1.0.0 amd64 stable", "root version 3 is not published yet"}, "update", "show", "--keys", release, "--repository", repository)
 	want(t, []string{"root version 3", "1.0.0 amd64 stable"}, "update", "refresh", "--keys", release, "--repository", repository)
 	want(t, []string{"root version 2"}, "keys", "show", filepath.Join(release, "2.root.json"))
 	text, err := run(t, "keys", "show", "-o", "json", release)

@@ -24,6 +24,7 @@ type Keys struct {
 	dir   string
 	root  *metadata.Metadata[metadata.RootType] // the newest
 	text  []byte                                // of it
+	first []byte                                // 1.root.json
 	known map[string]privateKey
 }
 
@@ -94,6 +95,9 @@ func Open(dir string, more ...string) (*Keys, error) {
 	}
 	k := &Keys{dir: dir}
 	var err error
+	if k.first, err = os.ReadFile(filepath.Join(dir, rootName(1))); err != nil {
+		return nil, err
+	}
 	if k.text, err = os.ReadFile(filepath.Join(dir, rootName(number))); err != nil {
 		return nil, err
 	}
@@ -113,7 +117,10 @@ func Open(dir string, more ...string) (*Keys, error) {
 // RootFile is the newest root.json, for images and repositories.
 func (k *Keys) RootFile() []byte { return slices.Clone(k.text) }
 
-// Root describes it.
+// FirstRoot is 1.root.json, for checking a repository as the oldest node would.
+func (k *Keys) FirstRoot() []byte { return slices.Clone(k.first) }
+
+// Root describes the newest one.
 func (k *Keys) Root() (trust.Root, error) { return trust.Inspect(k.text) }
 
 // Files tells which keys can sign here: key id -> file.

@@ -63,7 +63,11 @@ func (r *Repository) Add(release Release) (trust.Target, error) {
 	if err != nil {
 		return trust.Target{}, errors.Join(err, removed(part))
 	}
-	if err := os.Rename(part, filepath.Join(r.Dir, "targets", target.File())); err != nil {
+	err = os.Rename(part, filepath.Join(r.Dir, "targets", target.File()))
+	if err == nil {
+		err = removed(part) // two names of one file: then renaming does nothing
+	}
+	if err != nil {
 		return trust.Target{}, err
 	}
 	s.targets.Signed.Targets[name] = &metadata.TargetFiles{Length: size, Hashes: metadata.Hashes{"sha256": sum}, Custom: (*json.RawMessage)(&custom)}

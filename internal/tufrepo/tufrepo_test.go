@@ -63,11 +63,7 @@ func add(t *testing.T, r *Repository, release Release) trust.Target {
 // verified returns the versions that a node with the first root is offered.
 func verified(t *testing.T, r *Repository) (versions []string, err error) {
 	t.Helper()
-	first, err := os.ReadFile(filepath.Join(r.Keys.dir, "1.root.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	status, err := Verify(t.Context(), r.Dir, first, r.Time)
+	status, err := Verify(t.Context(), r.Dir, r.Keys.FirstRoot(), r.Time)
 	for _, target := range status.Targets {
 		versions = append(versions, target.Version)
 	}
@@ -219,6 +215,10 @@ func TestAddLinksTheImage(t *testing.T) {
 	b, err := os.Lstat(filepath.Join(r.Dir, "targets", target.File()))
 	if err != nil || !os.SameFile(a, b) {
 		t.Errorf("%v, %v", b, err)
+	}
+	add(t, r, Release{File: image, Version: "0.1.0", Architecture: "amd64", Channels: []string{"beta"}, Released: start()})
+	if left, err := os.ReadDir(filepath.Join(r.Dir, "targets")); err != nil || len(left) != 1 {
+		t.Errorf("published again: %v, %v", left, err)
 	}
 	copied := filepath.Join(t.TempDir(), "copy")
 	if err := copyFile(image, copied); err != nil {
