@@ -108,7 +108,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		flags.StringVar(&a.output, "o", "table", "output: table, json or snapshot (what was looked at)")
 		return a.parsed(ctx, flags, args[1:], a.audit)
 	case "stop-pods":
-		flags.DurationVar(&a.timeout, "timeout", 20*time.Second, "how long containers may take to end after SIGTERM")
+		flags.DurationVar(&a.timeout, "timeout", 20*time.Second, "how long containers may take to end after SIGTERM; one that does not hear it has 5 s")
 		return a.parsed(ctx, flags, args[1:], a.stopPods)
 	case "help", "--help", "-help", "-h":
 		fmt.Fprint(stdout, usage)

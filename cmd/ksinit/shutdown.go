@@ -125,7 +125,8 @@ func (n *node) running() *supervise.Supervisor {
 }
 
 // stopPods lets containers end in their own way. It takes a containerd client,
-// which PID 1 does not link: ksagent has one.
+// which PID 1 does not link: ksagent has one. What it is given is less than the
+// phase has: SIGKILL and the sandboxes come afterwards.
 func (n *node) stopPods(ctx context.Context) error {
 	s := n.running()
 	if s == nil {
@@ -134,7 +135,7 @@ func (n *node) stopPods(ctx context.Context) error {
 	for _, st := range s.Status() {
 		if st.Name == "containerd" && st.State == supervise.Ready {
 			_, err := supervise.RunOnce(ctx, n.host(), supervise.Service{
-				Name: "stop-pods", Argv: []string{agentPath, "stop-pods", "--timeout", "20s"}, Env: baseEnv(),
+				Name: "stop-pods", Argv: []string{agentPath, "stop-pods", "--timeout", "17s"}, Env: baseEnv(),
 			})
 			return err
 		}

@@ -26,10 +26,24 @@ import (
 // root of the source tree, from a package's directory under internal/.
 const root = "../.."
 
-// Start builds the named components ("containerd" is always built), starts
-// containerd with them in its PATH, and returns a client for it. It stops with
-// the test.
+// Daemon is a containerd that can die.
+type Daemon struct {
+	Client *containerd.Client
+
+	argv, env []string
+	log       bytes.Buffer
+	cmd       *exec.Cmd
+}
+
+// Start is StartDaemon for tests that need no more than a client.
 func Start(t *testing.T, also ...string) *containerd.Client {
+	t.Helper()
+	return StartDaemon(t, also...).Client
+}
+
+// StartDaemon builds the named components ("containerd" is always built), starts
+// containerd with them in its PATH, and a client for it. It stops with the test.
+func StartDaemon(t *testing.T, also ...string) *Daemon {
 	t.Helper()
 	bin := build(t, append(also, "containerd"))
 	dir := t.TempDir()
@@ -45,36 +59,60 @@ func Start(t *testing.T, also ...string) *containerd.Client {
 		t.Fatal(err)
 	}
 	socket := dir + "/c.sock"
-	var log bytes.Buffer
-	cmd := exec.Command(filepath.Join(bin, "containerd"), "--config", dir+"/config.toml", "--address", socket, "--log-level", "warn")
-	cmd.Env = []string{"PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	d := &Daemon{
+		argv: []string{filepath.Join(bin, "containerd"), "--config", dir + "/config.toml", "--address", socket, "--log-level", "warn"},
+		env:  []string{"PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin"},
 	}
+	d.start(t)
 	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("containerd died: %v", err)
 		}
-		if err := cmd.Wait(); err != nil {
+		if err := d.cmd.Wait(); err != nil {
 			t.Errorf("containerd: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("containerd said:\n%s", log.String())
+			t.Logf("containerd said:\n%s", d.log.String())
 		}
 	})
-	client, err := containerd.New(socket)
-	if err != nil {
+	if d.Client, err = containerd.New(socket); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
+	t.Cleanup(func() { d.Client.Close() })
+	d.serves(t)
+	return d
+}
+
+// Crash kills containerd and starts it again, as ksinit does. Containers and
+// their shims live on.
+func (d *Daemon) Crash(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = d.cmd.Wait() // says that it was killed
+	d.start(t)
+	d.serves(t)
+}
+
+func (d *Daemon) start(t *testing.T) {
+	t.Helper()
+	d.cmd = exec.Command(d.argv[0], d.argv[1:]...)
+	d.cmd.Env = d.env
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *Daemon) serves(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if ok, err := client.IsServing(ctx); err != nil || !ok {
+	if ok, err := d.Client.IsServing(ctx); err != nil || !ok {
 		t.Fatalf("containerd does not serve: %v", err)
 	}
-	return client
 }
 
 func build(t *testing.T, names []string) string {

@@ -1,9 +1,11 @@
 // Package pods is what the node does to pods without Kubernetes: see whether
 // their containers run, and stop them all before the machine goes down.
 //
-// It talks to containerd alone, so it works when the API server is gone. It
-// deletes nothing: container records stay for the kubelet, which starts the pods
-// again at the next boot. It is tested against a real containerd.
+// It talks to containerd, so it works when the API server is gone, and asks the
+// kernel what containerd does not tell: whether a process hears SIGTERM, and
+// whether it has ended when its shim does not answer. It deletes nothing:
+// container records stay for the kubelet, which starts the pods again at the next
+// boot. It is tested against a real containerd.
 package pods
 
 import (
@@ -55,15 +57,29 @@ type Stopped struct {
 	Sandboxes  int // pause containers, ended last
 }
 
-// killTimeout bounds the wait for a process after SIGKILL: it may hang in the
-// kernel, on a disk or a network file system that is gone.
-const killTimeout = 5 * time.Second
+const (
+	// killTimeout bounds the wait for a process after SIGKILL: it may hang in
+	// the kernel, on a disk or a network file system that is gone.
+	killTimeout = 5 * time.Second
+	// deafGrace is what a process without a handler for SIGTERM has. The first
+	// process of a pod never gets such a signal (pid_namespaces(7)): a shell, a
+	// sleep or a small web server would take all of the grace, and leave the
+	// shutdown no time for its end.
+	deafGrace = 5 * time.Second
+	lookEvery = 100 * time.Millisecond
+)
+
+// target is a container or sandbox with a process.
+type target struct {
+	id  string
+	pid uint32
+}
 
 // Stop ends every container: SIGTERM, then SIGKILL for those that still run
-// after grace, then the pods' sandboxes. Containers that somebody starts
-// meanwhile are ended as well, so the kubelet should be stopped before. The
-// error names containers that even SIGKILL did not end; ctx ends the wait at
-// once.
+// after grace, or do not hear SIGTERM, then the pods' sandboxes. Containers that
+// somebody starts meanwhile are ended as well, so the kubelet should be stopped
+// before. The error names containers that even SIGKILL did not end; ctx ends the
+// wait at once.
 func (r Runtime) Stop(ctx context.Context, grace time.Duration) (Stopped, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	var count Stopped
@@ -77,23 +93,16 @@ func (r Runtime) Stop(ctx context.Context, grace time.Duration) (Stopped, error)
 		if len(containers) == 0 {
 			break
 		}
-		sig := unix.SIGTERM
-		left := time.Until(deadline)
-		if left <= 0 {
-			sig, left = unix.SIGKILL, killTimeout
-			count.Killed += len(containers)
+		for _, c := range containers {
+			seen[c.id] = true
 		}
-		for _, id := range containers {
-			if !seen[id] {
-				seen[id] = true
-				count.Containers++
-			}
-		}
-		alive := r.end(ctx, containers, sig, left)
+		count.Containers = len(seen)
+		killed, alive := r.endAll(ctx, containers, deadline)
+		count.Killed += killed
 		if ctx.Err() != nil {
 			return count, ctx.Err()
 		}
-		if sig == unix.SIGKILL && len(alive) > 0 {
+		if len(alive) > 0 {
 			return count, fmt.Errorf("containers %v do not end: their processes hang in the kernel", alive)
 		}
 	}
@@ -102,15 +111,15 @@ func (r Runtime) Stop(ctx context.Context, grace time.Duration) (Stopped, error)
 		return count, err
 	}
 	count.Sandboxes = len(sandboxes)
-	// Pause ends at once at SIGTERM, and has nothing to save.
-	if alive := r.end(ctx, sandboxes, unix.SIGKILL, killTimeout); len(alive) > 0 {
+	// Pause has nothing to save.
+	if _, alive := r.endAll(ctx, sandboxes, time.Now()); len(alive) > 0 {
 		return count, errors.Join(ctx.Err(), fmt.Errorf("sandboxes %v do not end", alive))
 	}
 	return count, nil
 }
 
 // running lists what has a process, sandboxes apart from other containers.
-func (r Runtime) running(ctx context.Context) (containers, sandboxes []string, err error) {
+func (r Runtime) running(ctx context.Context) (containers, sandboxes []target, err error) {
 	// The label of CRI (containerd, internal/cri/labels).
 	list, err := r.Client.ContainerService().List(ctx, `labels."io.cri-containerd.kind"==sandbox`)
 	if err != nil {
@@ -125,41 +134,116 @@ func (r Runtime) running(ctx context.Context) (containers, sandboxes []string, e
 		return nil, nil, fmt.Errorf("list tasks: %w", errgrpc.ToNative(err))
 	}
 	for _, t := range tasks.Tasks {
+		p := openProcess(t.ID, t.Pid)
 		switch {
-		case t.Status == tasktypes.Status_STOPPED:
+		case t.Status == tasktypes.Status_STOPPED || p.ended():
 		case isSandbox[t.ID]:
-			sandboxes = append(sandboxes, t.ID)
+			sandboxes = append(sandboxes, target{t.ID, t.Pid})
 		default:
-			containers = append(containers, t.ID)
+			containers = append(containers, target{t.ID, t.Pid})
 		}
+		p.close()
 	}
 	return containers, sandboxes, nil
 }
 
-// end signals the containers and waits until all have ended or the time is
-// over. It returns those that have not.
-func (r Runtime) end(ctx context.Context, ids []string, sig unix.Signal, limit time.Duration) []string {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tasks := r.Client.TaskService()
-	alive := make([]string, len(ids))
+// endAll ends the targets beside each other: with SIGTERM until the deadline,
+// then with SIGKILL. It returns how many were killed, and which live on.
+func (r Runtime) endAll(ctx context.Context, targets []target, deadline time.Time) (killed int, alive []string) {
 	var wg sync.WaitGroup
-	for i, id := range ids {
+	var mu sync.Mutex
+	for _, t := range targets {
 		wg.Go(func() {
-			// An error here is a container that is gone, or a containerd that is:
-			// Wait tells which.
-			_, _ = tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(sig), All: sig == unix.SIGKILL})
-			if _, err := tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
-				alive[i] = id
+			kill, ended := r.end(ctx, t, deadline)
+			mu.Lock()
+			defer mu.Unlock()
+			if kill {
+				killed++
+			}
+			if !ended {
+				alive = append(alive, t.id)
 			}
 		})
 	}
 	wg.Wait()
-	var left []string
-	for _, id := range alive {
-		if id != "" {
-			left = append(left, id)
+	return killed, alive
+}
+
+// end ends one target.
+func (r Runtime) end(ctx context.Context, t target, deadline time.Time) (killed, ended bool) {
+	p := openProcess(t.id, t.pid)
+	defer p.close()
+	begin := time.Now()
+	if begin.Before(deadline) {
+		ctx, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
+		heard := p.hears(unix.SIGTERM)
+		go r.kill(ctx, t, unix.SIGTERM)
+		if r.await(ctx, t, p, func() bool {
+			// A program that starts gets no signal before it has a handler: what
+			// it missed is sent again.
+			if !heard && p.hears(unix.SIGTERM) {
+				heard = true
+				go r.kill(ctx, t, unix.SIGTERM)
+			}
+			return heard || time.Since(begin) < deafGrace
+		}) {
+			return false, true
 		}
 	}
-	return left
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	go r.kill(ctx, t, unix.SIGKILL)
+	return true, r.await(ctx, t, p, func() bool { return true })
+}
+
+// await waits for the end of the process as long as ctx lives and goOn, asked
+// again and again, says so.
+func (r Runtime) await(ctx context.Context, t target, p process, goOn func() bool) (ended bool) {
+	told := make(chan struct{})
+	go func() {
+		if r.wait(ctx, t) {
+			close(told)
+		}
+	}()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-told:
+			return true
+		case <-ctx.Done():
+			return p.ended()
+		case <-look.C:
+			if p.ended() {
+				return true
+			}
+			if !goOn() {
+				return false
+			}
+		}
+	}
+}
+
+// kill sends a signal. An error is a container that is gone, or a shim or a
+// containerd that is: what is waited for tells which. It takes as long as runc
+// takes to start, and longer when the shim does not answer.
+func (r Runtime) kill(ctx context.Context, t target, sig unix.Signal) {
+	_, _ = r.Client.TaskService().Kill(ctx, &tasksapi.KillRequest{ContainerID: t.id, Signal: uint32(sig), All: sig == unix.SIGKILL})
+}
+
+// wait returns true as soon as containerd says that the process has ended, and
+// asks again when it did not say anything, as while it starts again.
+func (r Runtime) wait(ctx context.Context, t target) bool {
+	for ctx.Err() == nil {
+		_, err := r.Client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: t.id})
+		if err == nil || errdefs.IsNotFound(errgrpc.ToNative(err)) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return false
 }

@@ -1,10 +1,13 @@
 package pods
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/containerdtest"
 	"kubesolo.io/os/internal/nstest"
@@ -105,6 +109,91 @@ func TestStop(t *testing.T) {
 	for _, id := range []string{"polite", "deaf", "sandbox"} {
 		if got, err := r.Running(t.Context(), []string{id}); err != nil || got {
 			t.Errorf("%s runs: %v, %v", id, got, err)
+		}
+	}
+}
+
+// TestStopDoesNotWaitForTheDeaf: what cannot hear SIGTERM is ended long before
+// the grace is over, a program that begins to hear it gets it, and all of that
+// also with a containerd that has died meanwhile.
+func TestStopDoesNotWaitForTheDeaf(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	d := containerdtest.StartDaemon(t, "containerd-shim-runc-v2", "runc")
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), namespace), 5*time.Minute)
+	defer cancel()
+	importBusybox(t, d.Client)
+	start(t, ctx, d.Client, "deaf", "echo up > /up; sleep 1000; exit", nil)
+	start(t, ctx, d.Client, "late", `echo up > /up; sleep 2; trap "exit 0" TERM; while :; do sleep 1 & wait $!; done`, nil)
+	start(t, ctx, d.Client, "polite", `trap "exit 0" TERM; echo up > /up; while :; do sleep 1 & wait $!; done`, nil)
+	d.Crash(t)
+	const grace = 4 * time.Minute
+	begin := time.Now()
+	count, err := Runtime{Client: d.Client}.Stop(ctx, grace)
+	if want := (Stopped{Containers: 3, Killed: 1}); err != nil || count != want {
+		t.Errorf("stopped %+v, %v; want %+v", count, err, want)
+	}
+	if took := time.Since(begin); took > grace/2 {
+		t.Errorf("it waited %v for what hears nothing", took)
+	}
+}
+
+// TestEndWithoutTheShim: a process whose shim says nothing has ended when the
+// kernel says so.
+func TestEndWithoutTheShim(t *testing.T) {
+	nstest.Require(t, nstest.Mount)
+	client := containerdtest.Start(t, "containerd-shim-runc-v2", "runc")
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), namespace), 5*time.Minute)
+	defer cancel()
+	importBusybox(t, client)
+	start(t, ctx, client, "alone", `trap "exit 0" TERM; echo up > /up; while :; do sleep 1 & wait $!; done`, nil)
+	r := Runtime{Client: client}
+	list, _, err := r.running(ctx)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	shim := parent(t, list[0].pid)
+	if err := unix.Kill(shim, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Kill(shim, unix.SIGCONT) }()
+	if err := unix.Kill(int(list[0].pid), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	const grace = 4 * time.Minute
+	begin := time.Now()
+	killed, ended := r.end(ctx, list[0], begin.Add(grace))
+	if took := time.Since(begin); killed || !ended || took > grace/2 {
+		t.Errorf("killed %v, ended %v after %v", killed, ended, took)
+	}
+}
+
+// parent of a process of this machine.
+func parent(t *testing.T, pid uint32) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// PID (NAME) STATE PPID; the name may hold anything.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	n, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestTakes(t *testing.T) {
+	for status, want := range map[string]bool{
+		"SigBlk:\t0000000000000000\nSigIgn:\t0000000000004000\nSigCgt:\t0000000000000000\n": false, // ignored
+		"SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000004002\n": true,
+		"SigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n": true,  // tini, dumb-init
+		"SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\tfffffffffffb3eff\n": false, // all but 15
+		"SigCgt:\tnonsense\n": true,
+		"":                    false,
+	} {
+		if got := takes(status, unix.SIGTERM); got != want {
+			t.Errorf("%q: %v", status, got)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -183,13 +184,18 @@ func (n *node) client(key string, args ...string) *exec.Cmd {
 	return exec.Command("ssh", all...)
 }
 
-// result runs a client to its end.
+// result runs a client to its end. One that hangs is ended, and what every
+// goroutine of the server waits for is in the test's output.
 func result(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errText bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errText
 	cmd.WaitDelay = hangLimit // when something else holds the output
-	hang := time.AfterFunc(hangLimit, func() { _ = cmd.Process.Kill() })
+	hang := time.AfterFunc(hangLimit, func() {
+		stacks := make([]byte, 1<<20)
+		t.Logf("%v hangs:\n%s", cmd.Args, stacks[:runtime.Stack(stacks, true)])
+		_ = cmd.Process.Kill()
+	})
 	defer hang.Stop()
 	if err := cmd.Run(); err != nil {
 		var exit *exec.ExitError

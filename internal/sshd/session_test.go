@@ -175,6 +175,7 @@ func TestManySessions(t *testing.T) {
 	n := start(t, "127.0.0.1:1", nil, line)
 	socket := filepath.Join(n.dir, "mux")
 	leader := n.client(file, "-N", "-M", "-S", socket, "root@127.0.0.1")
+	leader.Stderr = t.Output()
 	if err := leader.Start(); err != nil {
 		t.Fatal(err)
 	}
