@@ -54,7 +54,8 @@ unit() {
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"
 	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
-		./internal/klog ./internal/atomicfile ./internal/control ./internal/vmtest ./internal/vmrun ./internal/sshd
+		./internal/klog ./internal/atomicfile ./internal/control ./internal/vmtest ./internal/vmrun ./internal/sshd \
+		./internal/update/fetch
 }
 
 ns() {
