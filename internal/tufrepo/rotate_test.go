@@ -240,11 +240,11 @@ func TestVerifyReadsTheImages(t *testing.T) {
 	if _, err := verified(t, r); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("gone: error %v", err)
 	}
-	for _, bad := range []string{"image of 0.1.1", "image", "image of 0.1.0 and more"} {
+	for bad, want := range map[string]string{"image of 0.1.1": "was changed; publish it again", "image": "5 bytes, not 14", "image of 0.1.0 and more": "23 bytes, not 14"} {
 		if err := os.WriteFile(file, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := verified(t, r); err == nil || !strings.Contains(err.Error(), "was changed or cut off; publish it again") {
+		if _, err := verified(t, r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v", bad, err)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
+	"kubesolo.io/os/internal/update/source"
 	"kubesolo.io/os/internal/update/trust"
 )
 
@@ -33,7 +33,7 @@ func Verify(ctx context.Context, dir string, root []byte, now time.Time) (s Stat
 	if err != nil {
 		return Status{}, err
 	}
-	src := directory(dir)
+	src := source.Directory{Medium: dir, Dir: "."}
 	if err := client.Refresh(ctx, src); err != nil {
 		return Status{}, err
 	}
@@ -45,51 +45,18 @@ func Verify(ctx context.Context, dir string, root []byte, now time.Time) (s Stat
 	return Status{Root: client.Root(), ValidUntil: client.ValidUntil(), Targets: client.Targets()}, nil
 }
 
-func verifyTarget(ctx context.Context, src directory, target trust.Target) error {
+func verifyTarget(ctx context.Context, src source.Source, target trust.Target) error {
 	f, err := src.Target(ctx, target.File(), target.Length, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }() // read only
 	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
+	if _, err := io.Copy(h, f); err != nil {
 		return err
 	}
-	if sum := hex.EncodeToString(h.Sum(nil)); n != target.Length || sum != target.SHA256 {
-		return fmt.Errorf("%s has %d bytes and the sha256 %s, the metadata says %d bytes: the file was changed or cut off; publish it again",
-			target.File(), n, sum, target.Length)
+	if sum := hex.EncodeToString(h.Sum(nil)); sum != target.SHA256 {
+		return fmt.Errorf("%s has the sha256 %s: the file was changed; publish it again", target.File(), sum)
 	}
 	return nil
-}
-
-// directory is the source.Source of a repository in a directory.
-type directory string
-
-func (d directory) String() string { return string(d) }
-
-// Metadata reads a file of the metadata directory.
-func (d directory) Metadata(_ context.Context, name string, limit int64) ([]byte, error) {
-	f, err := os.Open(filepath.Join(string(d), "metadata", name))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // read only
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s is longer than %d bytes", f.Name(), limit)
-	}
-	return data, err
-}
-
-// Target opens a file of the targets directory.
-func (d directory) Target(_ context.Context, name string, _, offset int64) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(string(d), "targets", name))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }

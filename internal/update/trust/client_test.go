@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,14 @@ func TestRefusedMetadata(t *testing.T) {
 			f.publish("0.3.0")
 		}
 	}
+	begin := newForge(t)
+	seenOld, seenNew := t.TempDir(), t.TempDir()
+	begin.publish("0.1.0")
+	old := begin.copy()
+	begin.refresh(begin.open(seenOld), old)
+	begin.publish("0.2.0")
+	begin.refresh(begin.open(seenNew), old)
+	begin.refresh(begin.open(seenNew), begin.files)
 	for _, test := range []struct {
 		name string
 		bad  func(f *forge, old files) // makes the repository bad; old is the one the node has seen
@@ -159,19 +168,15 @@ func TestRefusedMetadata(t *testing.T) {
 		{"snapshot not there", func(f *forge, old files) { f.publish("0.3.0"); delete(f.files, "3.snapshot.json") }, fs.ErrNotExist, "3.snapshot.json: file does not exist"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := newForge(t)
-			f.publish("0.1.0")
-			old := f.copy()
-			f.publish("0.2.0")
-			c := f.open(t.TempDir())
+			f := begin.clone(t)
+			seen := seenNew
 			if strings.HasPrefix(test.name, "truncated") || strings.HasPrefix(test.name, "flipped") {
-				f.refresh(c, old) // else what is on disk is used instead
-			} else {
-				f.refresh(c, f.files)
+				seen = seenOld // else what is on disk is used instead
 			}
+			c := f.open(again(t, seen))
 			before := offered(c)
 			good := f.copy()
-			test.bad(f, old)
+			test.bad(f, maps.Clone(old))
 			err := c.Refresh(t.Context(), f.files)
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Fatalf("error %v\nwant one with %q", err, test.text)
@@ -183,8 +188,7 @@ func TestRefusedMetadata(t *testing.T) {
 				t.Errorf("offered after it: %v, before: %v", got, before)
 			}
 			// The publisher puts it right: nothing may be in the way.
-			whole := newForge(t)
-			f.keys, f.expires, f.threshold, f.mark = whole.keys, whole.expires, whole.threshold, whole.mark
+			f = begin.clone(t)
 			if f.files, f.rootAt, f.at = good, c.Root().Version, 10; f.rootAt > 1 {
 				f.root(f.keys["root"]...) // the node has kept the bad one
 			}

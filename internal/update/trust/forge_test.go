@@ -51,6 +51,14 @@ type forge struct {
 	files     files
 }
 
+// clone can be changed without changing f.
+func (f *forge) clone(t testing.TB) *forge {
+	c := *f
+	c.t, c.files = t, f.copy()
+	c.keys, c.threshold, c.expires = maps.Clone(f.keys), maps.Clone(f.threshold), maps.Clone(f.expires)
+	return &c
+}
+
 func key(name string) ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte(name))
 	return ed25519.NewKeyFromSeed(seed[:])

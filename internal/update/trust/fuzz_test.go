@@ -25,8 +25,7 @@ func FuzzRefresh(f *testing.F) {
 	forge.refresh(forge.open(seen), forge.files)
 	forge.publish("0.2.0")
 	f.Fuzz(func(t *testing.T, which uint, data []byte) {
-		forge := *forge
-		forge.t = t
+		forge := forge.clone(t)
 		name := names[which%uint(len(names))]
 		served, dir := forge.copy(), again(t, seen)
 		served[name.served] = data
