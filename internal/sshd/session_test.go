@@ -179,15 +179,25 @@ func TestManySessions(t *testing.T) {
 	if err := leader.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- leader.Wait() }()
 	t.Cleanup(func() {
 		_ = leader.Process.Kill()
-		_ = leader.Wait()
+		ended <- <-ended
 	})
 	// A client that comes before the leader has its socket logs in by itself.
 	for limit := time.Now().Add(hangLimit); ; time.Sleep(20 * time.Millisecond) {
-		if _, errText, status := result(t, n.client(file, "-S", socket, "-O", "check", "root@127.0.0.1")); status == 0 {
+		_, errText, status := result(t, n.client(file, "-S", socket, "-O", "check", "root@127.0.0.1"))
+		if status == 0 {
 			break
-		} else if time.Now().After(limit) {
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the leader is gone: %v", err)
+		default:
+		}
+		if time.Now().After(limit) {
 			t.Fatal(errText)
 		}
 	}
