@@ -26,6 +26,7 @@ func Ports() []Port {
 		{"tcp", 10249, "kubesolo", true, "kube-proxy's metrics"},
 		{"tcp", 9105, "kubesolo", true, "metrics of the node engine, only when asked for (KUBESOLO_METRICS_SERVER)"},
 		{"tcp", 22, "ksagent", false, "SSH, only when the configuration has keys: public keys of root, see docs/ssh.md"},
+		{"tcp", 9186, "ksagent", true, "metrics of the node and its updates (/metrics), see docs/updates-use.md"},
 		{"udp", 546, "ksinit", false, "answers to the DHCPv6 client, only where the configuration has dhcp6"},
 		{"tcp", 0, "containerd", true, "streams of exec, attach and port-forward, each with a token of the kubelet's"},
 	}

@@ -79,14 +79,14 @@ func TestRefusals(t *testing.T) {
 	for range 2 * maxRefused {
 		s = s.Begin("0.1.0", "B", payload, Order{}, now).RollBack("panic", now)
 	}
-	if reason, refused := s.RefusedFor("0.2.0"); !refused || reason != "panic" || len(s.Refused) != 1 || s.Attempts != 2*maxRefused {
+	if reason, refused := s.RefusedFor("0.2.0"); !refused || reason != "panic" || len(s.Refused) != 1 || s.Attempts != 2*maxRefused || s.RollBacks != 2*maxRefused {
 		t.Errorf("%+v", s)
 	}
 	if len(s.History) > maxHistory {
 		t.Errorf("%d lines of history", len(s.History))
 	}
-	if s = s.Pass("", now); len(s.Refused) != 0 {
-		t.Error("still refused after it passed")
+	if s = s.Pass("", now); len(s.Refused) != 0 || !s.Passed.Equal(now) || s.RollBacks != 2*maxRefused {
+		t.Errorf("after it passed: %+v", s)
 	}
 	// Nothing is known of a trial without a note but what runs.
 	if s = (State{}).Begin("", "B", Payload{}, Order{}, now).RollBack("x", now); len(s.Refused) != 0 {

@@ -81,6 +81,10 @@ type State struct {
 	Refused  []Refusal `json:"refused,omitempty"`
 	History  []Entry   `json:"history,omitempty"`
 	Attempts int       `json:"attempts"` // updates begun in all
+	// Of all of them, also where the history has forgotten: ways back, and when
+	// one passed last.
+	RollBacks int       `json:"rollbacks"`
+	Passed    time.Time `json:"passed,omitzero"`
 }
 
 // Bounds of the lists: a node is updated for years.
@@ -137,6 +141,7 @@ func (s State) Judge(now time.Time) State { return s.to(Judging, "", now) }
 // is no longer.
 func (s State) Pass(message string, now time.Time) State {
 	s.Refused = slices.DeleteFunc(slices.Clone(s.Refused), func(r Refusal) bool { return r.Version == s.Payload.Version })
+	s.Passed = now
 	return s.to(Good, message, now)
 }
 
@@ -149,6 +154,7 @@ func (s State) RollBack(reason string, now time.Time) State {
 			s.Refused = s.Refused[over:]
 		}
 	}
+	s.RollBacks++
 	return s.to(RolledBack, reason, now)
 }
 

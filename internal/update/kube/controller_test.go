@@ -316,6 +316,25 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestDocument: the tables of the document have what is written.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/updates-use.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range update.Phases() {
+		reason, kind, _ := eventOf(update.Entry{Phase: p})
+		if !strings.Contains(string(text), "| `"+reason+"` | "+kind+" |") {
+			t.Errorf("no event %s, which is a %s", reason, kind)
+		}
+	}
+	for _, reason := range []string{reasonOf(update.Good), reasonOf(update.RolledBack), reasonOf(update.Failed), reasonRuns, reasonRejected, reasonCancelled, reasonLost} {
+		if !strings.Contains(string(text), "| `"+reason+"` |") {
+			t.Errorf("no reason %s", reason)
+		}
+	}
+}
+
 func TestUntoldAlwaysGetsOn(t *testing.T) {
 	var s update.State
 	now := time.Unix(1_800_000_000, 0)
