@@ -79,7 +79,7 @@ func (n *node) testLimits(t *testing.T) {
 	if got[0] != 32*mib || got[1] != 128*mib || got[2] != 8*mib {
 		t.Errorf("floors: %v", got[:3])
 	}
-	if all := int64(n.Config.Memory) * mib; got[3] > all-384*mib || got[3] < all/2 || got[4] < 1000 {
+	if all := int64(n.Config.Memory) * mib; got[3] > all-512*mib || got[3] < all/2 || got[4] < 1000 {
 		t.Errorf("all pods may have %d MiB and %d processes", got[3]/mib, got[4])
 	}
 	if got[5] > -900 {

@@ -56,10 +56,10 @@ func TestMachine(t *testing.T) {
 		podPids int64
 	}{
 		{Machine{}, "", "", 1024},
-		{Machine{Memory: 460 * mib, Threads: 3600}, "172Mi", "900", 900},
-		{Machine{Memory: 960 * mib, Threads: 7600}, "360Mi", "1000", 1900},
-		{Machine{Memory: 64 << 30, Threads: 500_000}, "384Mi", "1000", 4096},
-		{Machine{Memory: 128 * mib, Threads: 100}, "48Mi", "25", 256},
+		{Machine{Memory: 460 * mib, Threads: 3600}, "287Mi", "900", 900},
+		{Machine{Memory: 960 * mib, Threads: 7600}, "512Mi", "1000", 1900},
+		{Machine{Memory: 64 << 30, Threads: 500_000}, "512Mi", "1000", 4096},
+		{Machine{Memory: 128 * mib, Threads: 100}, "80Mi", "25", 256},
 	} {
 		r := tc.machine.Reserve(nil)
 		if r["memory"] != tc.memory || r["pid"] != tc.pid || tc.machine.PodPids() != tc.podPids {

@@ -36,14 +36,17 @@ func ThisMachine() Machine {
 // there is ends by its own limit, and never brings the system to its knees
 // first. What an operator reserved wins, resource by resource.
 //
-// Memory: the system of an idle node takes some 380 MiB (control plane 175,
-// containerd and agent 70, the root image and the kernel the rest). A small
-// machine gives what it can spare: 3/8, at which CoreDNS still fits in 512 MiB.
+// Memory: the system of an idle node takes some 430 MiB (control plane 175,
+// containerd, agent and shims 110, the root image 85, the kernel the rest), and
+// the programs' pages need some place beside it: with 384 MiB a pod that filled
+// a file system in memory had kubesolo read its own program again and again, for
+// minutes, until probes failed. A small machine gives what it can spare: 5/8, at
+// which CoreDNS and the provisioner still fit in 512 MiB.
 // Processes: a quarter, at most 1000.
 func (m Machine) Reserve(wanted map[string]string) map[string]string {
 	reserved := map[string]string{}
 	if m.Memory > 0 {
-		reserved["memory"] = fmt.Sprintf("%dMi", min(m.Memory*3/8, 384*mib)/mib)
+		reserved["memory"] = fmt.Sprintf("%dMi", min(m.Memory*5/8, 512*mib)/mib)
 	}
 	if m.Threads > 0 {
 		reserved["pid"] = strconv.FormatInt(min(m.Threads/4, 1000), 10)
