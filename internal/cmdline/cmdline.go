@@ -29,6 +29,9 @@ type Args struct {
 	ShellOnFailure bool
 	// Slot is "A" or "B" as set by the boot loader, or empty.
 	Slot string
+	// Trial is set by the boot loader when it starts the slot that an update put
+	// on trial. In any other boot the slot is not to be judged.
+	Trial bool
 	// CloudInit is the file or URL of the configuration, or empty.
 	CloudInit string
 	// Hostname overrules the configured host name; empty if not given.
@@ -53,7 +56,7 @@ const prefix = "kubesolo."
 
 // known are the names after the prefix, in the order of the documentation.
 func known() []string {
-	return []string{"data", "nopersist", "debug", "shell", "slot", "cloudinit", "hostname", "ip", "install"}
+	return []string{"data", "nopersist", "debug", "shell", "slot", "trial", "cloudinit", "hostname", "ip", "install"}
 }
 
 // Parse reads one kernel command line. Words are separated by blanks, double
@@ -84,6 +87,8 @@ func (a *Args) set(name, value string, hasValue bool) string {
 		return setBool(&a.NoPersist, value, hasValue)
 	case "debug":
 		return setBool(&a.Debug, value, hasValue)
+	case "trial":
+		return setBool(&a.Trial, value, hasValue)
 	case "shell":
 		if value == "on-failure" {
 			a.ShellOnFailure = true

@@ -14,8 +14,8 @@ func TestParse(t *testing.T) {
 		{"empty", "", Args{Data: "auto"}, nil},
 		{"foreign arguments only", "quiet console=ttyS0,115200 root=/dev/sda1\n", Args{Data: "auto"}, nil},
 		{"all", "quiet kubesolo.data=LABEL=KSOLODATA kubesolo.nopersist kubesolo.debug=1 kubesolo.shell " +
-			"kubesolo.slot=B kubesolo.cloudinit=http://10.0.2.2/c.yaml kubesolo.hostname=box-1 kubesolo.ip=dhcp kubesolo.install=/dev/vda",
-			Args{Data: "LABEL=KSOLODATA", NoPersist: true, Debug: true, Shell: true, Slot: "B",
+			"kubesolo.slot=B kubesolo.trial kubesolo.cloudinit=http://10.0.2.2/c.yaml kubesolo.hostname=box-1 kubesolo.ip=dhcp kubesolo.install=/dev/vda",
+			Args{Data: "LABEL=KSOLODATA", NoPersist: true, Debug: true, Shell: true, Slot: "B", Trial: true,
 				CloudInit: "http://10.0.2.2/c.yaml", Hostname: "box-1", IP: "dhcp", Install: "/dev/vda"}, nil},
 		{"last one wins", "kubesolo.debug kubesolo.debug=off kubesolo.data=/dev/sda1 kubesolo.data=/dev/sdb1",
 			Args{Data: "/dev/sdb1"}, nil},
@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestEveryKnownArgumentIsAccepted(t *testing.T) {
-	values := map[string]string{"nopersist": "1", "debug": "1", "shell": "1", "slot": "A", "data": "/dev/vda",
+	values := map[string]string{"nopersist": "1", "debug": "1", "shell": "1", "slot": "A", "trial": "1", "data": "/dev/vda",
 		"cloudinit": "/x", "hostname": "h", "ip": "dhcp", "install": "/dev/vda"}
 	for _, name := range known() {
 		got, warnings := Parse(prefix + name + "=" + values[name])

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"kubesolo.io/os/internal/abslot"
 	"kubesolo.io/os/internal/gpt"
 	"kubesolo.io/os/internal/image/fat"
 	"kubesolo.io/os/internal/image/grub"
@@ -107,7 +108,7 @@ func grubFiles(ctx context.Context, run *tool.Runner, work, efi, core string) er
 			return err
 		}
 	}
-	env, err := grub.Environment("slot=A")
+	env, err := abslot.First(abslot.A).Encode()
 	if err != nil {
 		return err
 	}
@@ -116,10 +117,13 @@ func grubFiles(ctx context.Context, run *tool.Runner, work, efi, core string) er
 			return err
 		}
 	}
+	// The files lie on the disk in this order: GRUB's core image keeps the two copies
+	// apart, so that a medium that damages more than the sector being written
+	// (4 KiB of a hard disk, more of flash) does not damage both.
 	return fat.Make(ctx, run, efi, fat.Options{Size: efiSize, Label: gpt.NameEFI, Serial: 0x4B534F32, FAT32: true}, []fat.File{
+		{Path: "boot/grub/env1", Host: in("env")},
 		{Path: "EFI/BOOT/BOOTX64.EFI", Host: in("bootx64.efi")},
 		{Path: "boot/grub/grub.cfg", Host: in("grub.cfg")},
-		{Path: "boot/grub/env1", Host: in("env")},
 		{Path: "boot/grub/env2", Host: in("env")},
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"kubesolo.io/os/internal/abslot"
+	"kubesolo.io/os/internal/fatfile"
 	"kubesolo.io/os/internal/gpt"
 	"kubesolo.io/os/internal/image/disk"
 	"kubesolo.io/os/internal/image/tool"
@@ -87,6 +89,29 @@ func TestWrite(t *testing.T) {
 		t.Errorf("partition 1 holds:\n%s", text)
 	}
 	checkBIOS(t, f, table)
+	checkCopies(t, b)
+}
+
+// checkCopies finds the slot state as a node does.
+func checkCopies(t *testing.T, efi []byte) {
+	t.Helper()
+	var copies abslot.Copies
+	var at []int64
+	for i, path := range []string{"/boot/grub/env1", "/boot/grub/env2"} {
+		found, err := fatfile.Find(bytes.NewReader(efi), int64(len(efi)), path)
+		if err != nil || len(found.Extents) != 1 {
+			t.Fatalf("%+v, %v", found, err)
+		}
+		at = append(at, found.Extents[0].Offset)
+		copies[i] = efi[at[i]:][:found.Size]
+	}
+	want := abslot.First(abslot.A)
+	if s, _, err := copies.Choose(); err != nil || s != want || !bytes.Equal(copies[0], copies[1]) {
+		t.Errorf("the disk begins with %v, %v", s, err)
+	}
+	if at[1]-at[0] < 256<<10 {
+		t.Errorf("the copies are at bytes %v: one damage hits both", at)
+	}
 }
 
 // checkBIOS follows the boot code as the firmware would: sector 0 names the core image's

@@ -43,7 +43,7 @@ type Image struct {
 // person needs at GRUB's prompt. Nothing is loaded from files later, so that a damaged
 // file system cannot leave GRUB without a command.
 const modules = "normal configfile linux echo test search search_label search_fs_file loadenv regexp serial terminal " +
-	"ls cat halt reboot sleep minicmd iso9660 fat squash4 part_gpt part_msdos extcmd true"
+	"ls cat halt reboot sleep chain minicmd iso9660 fat squash4 part_gpt part_msdos extcmd true"
 
 // Make writes the core image.
 func Make(ctx context.Context, run *tool.Runner, img Image) error {
@@ -119,60 +119,4 @@ menuentry "%s" --id %s {
 // looks for the medium.
 func ISOEarly() string {
 	return "search --no-floppy --set=root --label " + Label + "\nset prefix=($root)/boot/grub\n"
-}
-
-// DiskMenu is /boot/grub/grub.cfg of partition KSOLOEFI. The slot comes from the first
-// environment block that names one; an entry that fails to load falls back to the other
-// slot. Updates never write this file.
-func DiskMenu() string {
-	var b strings.Builder
-	b.WriteString("# KubeSolo OS, installed disk. Updates change env1 and env2, never this file.\n" + header + `
-# Partition 1 is GRUB's own; the slots are partitions 2 and 3 of the same disk.
-regexp --set=1:disk '^([^,]*),' "$root"
-set slot=
-for env in env1 env2; do
-  if [ "$slot" != "A" -a "$slot" != "B" -a -f "$prefix/$env" ]; then
-    load_env --file "$prefix/$env" slot
-  fi
-done
-if [ "$slot" != "B" ]; then set slot=A; fi
-if [ "$slot" = "A" ]; then set other=B; else set other=A; fi
-# The second entry, by its number: GRUB 2.06 takes no id here.
-set fallback=1
-
-# boot_slot SLOT ARGUMENT...
-function boot_slot {
-  set from=$1
-  shift
-  if [ "$from" = "B" ]; then set part=gpt3; else set part=gpt2; fi
-  echo "Loading KubeSolo OS from slot $from ..."
-  linux ($disk,$part)/vmlinuz ` + BaseArguments + ` kubesolo.slot=$from $@
-  initrd ($disk,$part)/kubesolo-os.gz
-}
-`)
-	for _, e := range entries() {
-		fmt.Fprintf(&b, "\nmenuentry \"%s (slot $slot)\" --id %s {\n  boot_slot $slot %s\n}\n", e.title, e.id, e.arguments)
-		if e.id == "normal" {
-			fmt.Fprintf(&b, "\nmenuentry \"%s, the other slot ($other)\" --id other {\n  boot_slot $other %s\n}\n", e.title, e.arguments)
-		}
-	}
-	return b.String()
-}
-
-// EnvironmentSize is the size of a GRUB environment block; GRUB writes it in place.
-const EnvironmentSize = 1024
-
-// Environment returns a GRUB environment block with the given name=value lines.
-func Environment(values ...string) ([]byte, error) {
-	text := "# GRUB Environment Block\n"
-	for _, v := range values {
-		if strings.ContainsAny(v, "\n\\") || !strings.Contains(v, "=") {
-			return nil, fmt.Errorf("environment block: bad setting %q", v)
-		}
-		text += v + "\n"
-	}
-	if len(text) > EnvironmentSize {
-		return nil, fmt.Errorf("environment block: %d bytes, room for %d", len(text), EnvironmentSize)
-	}
-	return []byte(text + strings.Repeat("#", EnvironmentSize-len(text))), nil
 }
