@@ -51,6 +51,10 @@ func (n *node) Handle(ctx context.Context, r control.Request, send func(any) err
 		return send(n.state.Timeline())
 	case control.VerbNetwork, control.VerbTry, control.VerbConfirm, control.VerbRevert:
 		return n.handleNetwork(ctx, r, send)
+	case control.VerbSlots, control.VerbArm, control.VerbCommit, control.VerbRollBack:
+		return n.handleSlots(r, send)
+	case control.VerbMedium, control.VerbMediumEnd:
+		return n.handleMedium(r, send)
 	case control.VerbEvents:
 		return n.sendEvents(ctx, r.Follow, send)
 	case control.VerbRestart:

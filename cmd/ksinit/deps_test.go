@@ -30,7 +30,11 @@ func TestDependencies(t *testing.T) {
 		"kubesolo.io/os/internal/kubeapi":        "links net/http",
 		"kubesolo.io/os/internal/health":         "ksagent's",
 		"kubesolo.io/os/internal/preload":        "links the containerd client",
-		"kubesolo.io/os/internal/update":         "ksagent's",
+		"kubesolo.io/os/internal/update/fetch":   "ksagent's",
+		"kubesolo.io/os/internal/update/kube":    "ksagent's",
+		"kubesolo.io/os/internal/update/policy":  "ksagent's",
+		"kubesolo.io/os/internal/update/source":  "links net/http",
+		"kubesolo.io/os/internal/update/trust":   "links crypto",
 		"github.com/theupdateframework":          "parses what a server sends; ksagent's",
 		"github.com/google/go-containerregistry": "runs on the build host",
 	}
@@ -58,7 +62,7 @@ func TestLayers(t *testing.T) {
 	layer := map[string]int{}
 	for l, names := range [][]string{
 		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot", "fatfile"},
-		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog", "netcfg/rdnss", "bootenv"},
+		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog", "netcfg/rdnss", "bootenv", "zram"},
 		{"config", "cloudinit", "netcfg/manager", "update/window"},
 	} {
 		for _, name := range names {

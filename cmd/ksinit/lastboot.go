@@ -43,6 +43,12 @@ func (n *node) tellLastBoot(ctx context.Context) error {
 		Mark: mark, MarkErr: markErr, LastLine: bootlog.LastLine(bootLogDir), Watchdog: n.watchdogFired, Dump: dump,
 	})
 	last.Logs = bootlog.Previous(bootLogDir)
+	// An orderly end is that of a boot of this slot: those after it never came as
+	// far as the data partition.
+	n.lastBoot = "none of them reached the data partition"
+	if last.Fault() || last.Reason == bootlog.PowerCut {
+		n.lastBoot = "the last ended by " + last.String()
+	}
 	if text, err := json.MarshalIndent(last, "", "  "); err == nil {
 		errs = append(errs, atomicfile.Write(lastBootFile, append(text, '\n'), 0o644))
 	}

@@ -55,6 +55,7 @@ type node struct {
 	volume                    []document // of the configuration volume
 	good                      string     // directory of the documents that led to a healthy node
 	parts                     []config.Part
+	lastBoot                  string                 // how it ended, in words
 	fresh                     map[string]config.Part // of files, to keep once the node is healthy
 	config                    config.Config
 	nodeIP                    netip.Addr
@@ -65,6 +66,8 @@ type node struct {
 	network    *manager.Manager
 	page       *page
 	sockets    []io.Closer // files of sockets keep /run busy
+	slots      *slots
+	medium     func() error // lets go of the medium with updates; nil: none is mounted
 	watchdog   *watchdog
 	bootLog    *bootlog.Recorder
 	mark       *bootlog.Mark     // of this boot; nil until that of the last was read
@@ -149,6 +152,7 @@ func (n *node) showService(e event.Event) {
 		}
 	case supervise.Failed:
 		n.console.line("failed", "service %s: %s", e.Name, e.Message)
+		n.trialFails("service " + e.Name + " is in a crash loop: " + e.Message)
 	}
 }
 

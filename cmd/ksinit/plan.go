@@ -62,13 +62,15 @@ func (n *node) nodeSteps() []boot.Step {
 		// long it waits for one.
 		{Name: "network", After: []string{"hostname", "sysctl", "modules"}, Timeout: 45 * time.Second, OnError: boot.Degrade, Run: n.startNetwork},
 		{Name: "remote-config", Needs: []string{"config"}, After: []string{"network", "clock"}, OnError: boot.Degrade, Run: n.fetchConfig},
+		{Name: "slots", After: []string{"last-boot", "remote-config"}, OnError: boot.Degrade, Run: n.readSlots},
 		{Name: "runtime", Needs: []string{"binds"}, After: []string{"config", "remote-config"}, OnError: boot.Degrade, Run: n.prepareRuntime},
 		{Name: "services", Needs: []string{"binds"}, After: []string{"cgroups", "sysctl", "settings", "clock", "machine-id",
 			"hostname", "events", "network", "remote-config", "runtime"}, Run: n.startServices},
 		// What the first pod and the first rule want, seconds later.
 		{Name: "late-modules", After: []string{"services"}, Timeout: time.Minute, OnError: boot.Degrade, Run: n.loadLateModules},
 		n.views("services"),
-		{Name: "lockdown", After: []string{"late-modules", "kernel-views", "coldplug"}, OnError: boot.Degrade, Run: n.lockDown},
+		{Name: "swap", After: []string{"services"}, OnError: boot.Degrade, Run: n.startSwap},
+		{Name: "lockdown", After: []string{"late-modules", "kernel-views", "swap", "coldplug"}, OnError: boot.Degrade, Run: n.lockDown},
 	}
 }
 

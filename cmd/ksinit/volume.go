@@ -33,39 +33,46 @@ func (n *node) readVolume(ctx context.Context) error {
 
 // findVolume looks for a NoCloud volume: a disk labelled CIDATA.
 func (n *node) findVolume() []document {
-	failed := func(err error) []document {
+	device, release, err := n.mountVolume("/run/ksinit/cidata", "CIDATA", "cidata")
+	if errors.Is(err, blockdev.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
 		return []document{{err: fmt.Errorf("configuration volume: %w", err)}}
 	}
+	defer func() {
+		if err := release(); err != nil {
+			n.log.Warn("configuration volume stays mounted", "err", err)
+		}
+	}()
+	return volumeDocuments("/run/ksinit/cidata", device, hardwareAddresses("/sys"))
+}
+
+// mountVolume mounts the disk with the first of the labels that there is, to be
+// read only. It is blockdev.ErrNotFound when there is none.
+func (n *node) mountVolume(target string, labels ...string) (device string, release func() error, err error) {
 	devices, err := blockdev.Scan("/sys", "/dev")
 	if err != nil {
-		return []document{{err: err}}
+		return "", nil, err
 	}
 	var volume blockdev.Device
-	for _, label := range []string{"CIDATA", "cidata"} {
+	for _, label := range labels {
 		volume, err = blockdev.Find(devices, "LABEL="+label)
 		if !errors.Is(err, blockdev.ErrNotFound) {
 			break
 		}
 	}
-	if errors.Is(err, blockdev.ErrNotFound) {
-		return nil
-	}
 	if err != nil {
-		return failed(err)
+		return "", nil, err
 	}
-	at := mount.Entry{Source: volume.Path, Target: "/run/ksinit/cidata", Type: volume.FSType, Flags: unix.MS_RDONLY | quiet}
+	at := mount.Entry{Source: volume.Path, Target: target, Type: volume.FSType, Flags: unix.MS_RDONLY | quiet}
 	if err := n.loadModules(volume.FSType); err != nil {
 		n.log.Debug("file system module", "err", err)
 	}
 	if err := at.Apply(); err != nil {
-		return failed(err)
+		return "", nil, err
 	}
-	defer func() {
-		if err := unix.Unmount(at.Target, 0); err != nil {
-			n.log.Warn("configuration volume stays mounted", "err", err)
-		}
-	}()
-	return volumeDocuments(at.Target, volume.Path, hardwareAddresses("/sys"))
+	return volume.Path, func() error { return unix.Unmount(target, 0) }, nil
 }
 
 // volumeDocuments reads what there is of a NoCloud volume that is mounted at

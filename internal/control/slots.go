@@ -9,6 +9,7 @@ type Slots struct {
 	// blocks cannot be read. Only Running is known then.
 	Problem string `json:"problem,omitempty"`
 	Running string `json:"running,omitempty"` // A or B; none when not booted from a slot
+	Device  string `json:"device,omitempty"`  // of its partition
 	Good    string `json:"good,omitempty"`    // is booted when nothing is armed
 	Trial   string `json:"trial,omitempty"`   // is armed
 	Tries   int    `json:"tries,omitempty"`   // that the armed slot still has
