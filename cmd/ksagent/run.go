@@ -51,6 +51,11 @@ func (a *agent) run(ctx context.Context) error {
 	wg.Go(func() { port.run(ctx) })
 	wg.Go(func() { a.keepTime(ctx) })
 	wg.Go(func() { a.serveSSH(ctx) })
+	updates, err := a.newUpdater()
+	if err != nil {
+		return fmt.Errorf("updates: %w", err)
+	}
+	wg.Go(func() { updates.run(ctx) })
 
 	_, err = os.Stat(readyMark)
 	observer := a.observer(client)
@@ -65,6 +70,7 @@ func (a *agent) run(ctx context.Context) error {
 		AlreadyReady: err == nil,
 		Wake:         images.wake,
 		Changed: func(r health.Report) {
+			updates.saw(r)
 			eventSink{a}.send(event.Event{Type: event.Alive, Name: "ksagent"})
 			if r.Get(health.API).State == health.OK {
 				port.offer(a.kubeconfig)
@@ -90,7 +96,8 @@ func (a *agent) keepTime(ctx context.Context) {
 
 func (a *agent) observer(client *containerd.Client) *health.Observer {
 	source := kubeconfigSource{path: a.kubeconfig}
-	return &health.Observer{API: source.client, Runtime: pods.Runtime{Client: client}, DataDir: a.data}
+	api := func() (health.Getter, error) { return source.client() }
+	return &health.Observer{API: api, Runtime: pods.Runtime{Client: client}, DataDir: a.data}
 }
 
 // lookForImages fills in what the preload of another process has done: CRI's
@@ -164,7 +171,7 @@ type kubeconfigSource struct {
 	api    *kubeapi.Client
 }
 
-func (s *kubeconfigSource) client() (health.Getter, error) {
+func (s *kubeconfigSource) client() (*kubeapi.Client, error) {
 	data, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("kubesolo has not written its kubeconfig yet")

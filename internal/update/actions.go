@@ -58,7 +58,7 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 	offer, err := e.o.Find(limited, q)
 	a := Available{Checked: time.Now(), From: offer.Payload.From, Version: offer.Payload.Version, Notes: offer.Notes, Reason: offer.Later}
 	switch {
-	case errors.Is(err, ErrNothing):
+	case nothing(err):
 		a.Reason = err.Error()
 	case err != nil:
 		a.Error = err.Error()
@@ -67,7 +67,7 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 	e.mu.Lock()
 	e.available = &a
 	e.mu.Unlock()
-	if errors.Is(err, ErrNothing) && q.Verb != Apply {
+	if nothing(err) && q.Verb != Apply {
 		err = nil // a check that found nothing did what it is for
 	}
 	if err == nil && begin && a.Version != "" && q.By == "" && offer.Later != "" {
@@ -119,7 +119,7 @@ func (e *Engine) download(ctx context.Context) Action {
 			return Rest
 		}
 		// Without the metadata it cannot go on; the network may come later.
-		if errors.Is(err, ErrNothing) || work.Err() != nil {
+		if nothing(err) || work.Err() != nil {
 			e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
 			return Rest
 		}

@@ -49,9 +49,11 @@ type Query struct {
 	Exactly *Payload
 }
 
-// ErrNothing is wrapped by a Finder's error when it looked and there is nothing to
-// install; the error says why.
-var ErrNothing = errors.New("nothing to install")
+// nothing says whether a look found that there is nothing to install, now or ever.
+func nothing(err error) bool {
+	var rejected *Rejected
+	return errors.Is(err, ErrNothingNew) || errors.As(err, &rejected)
+}
 
 // Options of an Engine. All have to be given.
 type Options struct {
@@ -60,7 +62,8 @@ type Options struct {
 	Boot    string // names this boot
 	Node    Node
 	Data    Database
-	// Find looks for an offer. Gates says why a staged update has to wait, "" when
+	// Find looks for an offer; its error is ErrNothingNew, a *Rejected, or what
+	// may pass. Gates says why a staged update has to wait, "" when
 	// it may begin. Both read the configuration anew.
 	Find  func(ctx context.Context, q Query) (Offer, error)
 	Gates func(ctx context.Context, s State) (waiting string)

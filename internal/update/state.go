@@ -38,7 +38,10 @@ type Payload struct {
 	Name    string `json:"name"` // of the target
 	SHA256  string `json:"sha256"`
 	Length  int64  `json:"length"` // bytes
-	From    string `json:"from"`   // where it comes from, in words
+	From    string `json:"from"`   // the source, as it was named
+	// When it was released, and how long its roll-out takes.
+	Released time.Time `json:"released,omitzero"`
+	Rollout  string    `json:"rollout,omitempty"`
 }
 
 // Refusal is a version that failed its trial: it is not installed again unless

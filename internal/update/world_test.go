@@ -126,7 +126,7 @@ func (w *world) Emit(e event.Event) {
 
 func (w *world) find(_ context.Context, q Query) (Offer, error) {
 	if _, refused := q.State.RefusedFor("0.2.0"); q.Current == "0.2.0" || refused && !q.Force && q.Exactly == nil {
-		return Offer{}, fmt.Errorf("%w: there is nothing newer", ErrNothing)
+		return Offer{}, fmt.Errorf("%w: there is nothing newer", ErrNothingNew)
 	}
 	return Offer{Payload: payload, Fetch: func(context.Context, control.Passive, func(done, total int64)) error {
 		return w.order(func() error { w.slotB = "0.2.0"; return nil })

@@ -52,7 +52,7 @@ func (e *engine) Order(_ context.Context, o update.Order) error {
 
 func (e *engine) begin(version string) {
 	e.to(func(s update.State, now time.Time) update.State {
-		return s.Begin("0.1.0", "B", update.Payload{Version: version, From: "https://u"}, false, now)
+		return s.Begin("0.1.0", "B", update.Payload{Version: version, From: "https://u"}, update.Order{}, now)
 	})
 }
 
@@ -122,7 +122,7 @@ func TestGoodUpdate(t *testing.T) {
 	n.expect(c, "a", "downloading 42 % Downloading")
 	n.engine.to(update.State.Stage)
 	n.expect(c, "a", "staged 100 % Staged")
-	n.engine.to(func(s update.State, now time.Time) update.State { return s.Arm("boot", "copy", now) })
+	n.engine.to(func(s update.State, now time.Time) update.State { return s.Arm("boot", "copy", 1, now) })
 	c = n.start()
 	n.engine.s.Version, n.engine.s.Waiting = "0.2.0", "node: not ready"
 	n.engine.to(update.State.Judge)
@@ -155,7 +155,7 @@ func TestRolledBackWithTheDatabase(t *testing.T) {
 	n.engine.to(update.State.Stage)
 	n.expect(c, "a", "staged")
 	restore := n.api.copy()
-	n.engine.to(func(s update.State, now time.Time) update.State { return s.Arm("boot", "copy", now) })
+	n.engine.to(func(s update.State, now time.Time) update.State { return s.Arm("boot", "copy", 1, now) })
 	c = n.start()
 	n.engine.to(update.State.Judge)
 	n.expect(c, "a", "judging")
@@ -340,7 +340,7 @@ func TestUntoldAlwaysGetsOn(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	tick := func() time.Time { now = now.Add(time.Second); return now }
 	for i := range 12 { // a boot loop in the second between two writes, again and again
-		s = s.Begin("0.1.0", "B", update.Payload{Version: fmt.Sprint(i)}, false, tick()).Stage(tick()).Arm("", "", tick()).Stage(tick()).Arm("", "", tick()).
+		s = s.Begin("0.1.0", "B", update.Payload{Version: fmt.Sprint(i)}, update.Order{}, tick()).Stage(tick()).Arm("", "", 1, tick()).Stage(tick()).Arm("", "", 1, tick()).
 			Judge(tick()).RollBack("panic", tick())
 	}
 	told := map[update.Entry]bool{}

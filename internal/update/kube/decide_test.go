@@ -29,9 +29,9 @@ func TestDecide(t *testing.T) {
 	now := minute(50)
 	idle := update.Status{Version: "0.1.0", State: update.State{Phase: update.Idle}}
 	running := func(s update.State) update.Status { return update.Status{Version: "0.1.0", State: s} }
-	first := update.State{Phase: update.Idle}.Begin("0.1.0", "B", payload("0.2.0"), false, minute(10))
-	back := first.Stage(minute(11)).Arm("b", "", minute(12)).Judge(minute(13)).RollBack("kernel panic", minute(14))
-	another := back.Begin("0.1.0", "B", payload("0.3.0"), false, minute(20))
+	first := update.State{Phase: update.Idle}.Begin("0.1.0", "B", payload("0.2.0"), update.Order{}, minute(10))
+	back := first.Stage(minute(11)).Arm("b", "", 1, minute(12)).Judge(minute(13)).RollBack("kernel panic", minute(14))
+	another := back.Begin("0.1.0", "B", payload("0.3.0"), update.Order{}, minute(20))
 	cancelled := first
 	cancelled.Phase, cancelled.Message = update.Idle, ""
 	cancelled.History = append(cancelled.History, update.Entry{Time: minute(11), Phase: update.Idle, Version: "0.2.0"})
@@ -83,14 +83,14 @@ func TestDecide(t *testing.T) {
 		{"ended while the API was away, and another began", []object{made("a", 1, version("0.2.0"), begun(update.Judging, 1, 10))}, running(another), nil, "",
 			"rolled-back RolledBack 0.2.0  kernel panic"},
 		{"given up while the API was away, and another began", []object{made("a", 1, version("0.2.0"), begun(update.Staged, 1, 10))},
-			running(cancelled.Begin("0.1.0", "B", payload("0.3.0"), false, minute(20))), nil, "", "failed Cancelled 0.2.0  the update was given up"},
+			running(cancelled.Begin("0.1.0", "B", payload("0.3.0"), update.Order{}, minute(20))), nil, "", "failed Cancelled 0.2.0  the update was given up"},
 		{"never ended, and another began", []object{made("a", 1, version("0.2.0"), begun(update.Staged, 1, 10))},
-			running(first.Stage(now).Begin("0.1.0", "B", payload("0.3.0"), false, minute(20))), nil, "", "failed Lost 0.2.0  another update began after it was staged"},
+			running(first.Stage(now).Begin("0.1.0", "B", payload("0.3.0"), update.Order{}, minute(20))), nil, "", "failed Lost 0.2.0  another update began after it was staged"},
 
 		{"the state was lost", []object{made("a", 1, version("0.2.0"), begun(update.Judging, 4, 10))}, lost, nil, "", "failed Lost 0.2.0  what became of it was lost"},
 		{"the state was lost, and it runs", []object{made("a", 1, version("0.1.0"), begun(update.Judging, 4, 10))}, lost, nil, "", "good AlreadyRunning 0.1.0"},
 		{"the state was lost in its trial", []object{made("a", 1, version("0.2.0"), begun(update.Judging, 4, 10))},
-			running(update.State{}.Begin("", "B", payload("0.1.0"), false, minute(30)).Judge(minute(30))), nil, "", "judging"},
+			running(update.State{}.Begin("", "B", payload("0.1.0"), update.Order{}, minute(30)).Judge(minute(30))), nil, "", "judging"},
 		{"another of the same number after the state was lost", []object{made("a", 1, version("0.2.0"), begun(update.RolledBack, 1, 3))}, running(first.Pass("", now)), nil, "", "rolled-back"},
 	} {
 		wanted, next := decide(tc.list, tc.s, tc.delays, now)

@@ -21,6 +21,7 @@ type Target struct {
 	Channels     []string  `json:"channels"`
 	MinVersion   string    `json:"minVersion,omitempty"` // the node must run at least this; "": any
 	Released     time.Time `json:"released"`
+	Rollout      string    `json:"rollout,omitempty"` // how long it takes until all nodes may, "24h"; "": at once
 	Notes        string    `json:"notes,omitempty"`
 	Length       int64     `json:"length"` // bytes
 	SHA256       string    `json:"sha256"` // hex
@@ -36,6 +37,7 @@ type Custom struct {
 	Channels     []string  `json:"channels"`
 	MinVersion   string    `json:"minVersion,omitempty"`
 	Released     time.Time `json:"released"`
+	Rollout      string    `json:"rollout,omitempty"`
 	Notes        string    `json:"notes,omitempty"`
 }
 
@@ -58,7 +60,7 @@ func ParseTarget(name string, length int64, sha256 []byte, custom []byte) (Targe
 		return Target{}, fmt.Errorf("target %s: custom: %w", name, err)
 	}
 	t := Target{Name: name, Version: c.Version, Architecture: c.Architecture, Channels: c.Channels, MinVersion: c.MinVersion,
-		Released: c.Released, Notes: c.Notes, Length: length, SHA256: hex.EncodeToString(sha256)}
+		Released: c.Released, Rollout: c.Rollout, Notes: c.Notes, Length: length, SHA256: hex.EncodeToString(sha256)}
 	var problem string
 	switch {
 	case !ValidVersion(t.Version):
@@ -70,7 +72,7 @@ func ParseTarget(name string, length int64, sha256 []byte, custom []byte) (Targe
 	case !word(t.Architecture):
 		problem = fmt.Sprintf("architecture %q is none like amd64", t.Architecture)
 	case len(t.Channels) == 0 || slices.ContainsFunc(t.Channels, func(c string) bool { return !word(c) }):
-		problem = fmt.Sprintf("channels %q: at least one, of a-z, 0-9 and -", t.Channels)
+		problem = fmt.Sprintf("channels %q: at least one, of a-z, 0-9, dots and -", t.Channels)
 	case name != TargetName(t.Version, t.Architecture):
 		problem = fmt.Sprintf("its version and architecture want the name %s", TargetName(t.Version, t.Architecture))
 	case t.Released.IsZero():
@@ -90,7 +92,7 @@ func ParseTarget(name string, length int64, sha256 []byte, custom []byte) (Targe
 
 // word is what names of channels and architectures are made of.
 func word(s string) bool {
-	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && s[0] != '-'
+	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" && s[0] != '-' && s[0] != '.'
 }
 
 // parseTargets reads all slot images. Targets of other names are none of ours. One that
