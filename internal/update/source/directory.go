@@ -122,7 +122,7 @@ func mediumError(err error) error {
 	switch errno {
 	case unix.EIO, unix.ENODEV, unix.ENXIO, unix.ENOMEDIUM, unix.EREMOTEIO, unix.ESTALE, unix.ESHUTDOWN, unix.EBADMSG, unix.EUCLEAN:
 		return fmt.Errorf("%w: %w", err, ErrMedium)
-	case unix.ELOOP, unix.EACCES, unix.EPERM:
+	case unix.ELOOP, unix.ENOTDIR, unix.EACCES, unix.EPERM:
 		return fmt.Errorf("%w: %w", err, ErrRefused)
 	}
 	return err

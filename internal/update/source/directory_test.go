@@ -109,6 +109,8 @@ func TestDirectoryRefuses(t *testing.T) {
 	wantError(t, err, ErrRefused, "offset 11")
 	_, err = read(t, Directory{Medium: d.Medium, Dir: "../" + filepath.Base(d.Medium)}, 10, 0)
 	wantError(t, err, ErrRefused, "")
+	_, err = read(t, Directory{Medium: d.Medium, Dir: "kubesolo-os/metadata/timestamp.json"}, 10, 0)
+	wantError(t, err, ErrRefused, "not a directory")
 	_, err = read(t, Directory{Medium: d.Medium + "-not", Dir: "."}, 10, 0)
 	wantError(t, err, fs.ErrNotExist, "")
 }
