@@ -18,6 +18,7 @@ const usage = `ksimage makes bootable KubeSolo OS images.
   ksimage keys init|rotate|show
                               make and change the keys that updates are signed with
   ksimage update [options]    publish the slot image in a signed repository
+  ksimage push REFERENCE       put that repository into a container registry
   ksimage run [options]       boot an image in QEMU until the node is Ready
   ksimage audit [options]     name the options that a kernel configuration lacks
   ksimage sizes [options]     show what each part of the last build costs
@@ -59,6 +60,8 @@ func dispatch(ctx context.Context, args []string) error {
 		return keys(args[1:], os.Stdout)
 	case "update":
 		return update(ctx, args[1:], os.Stdout)
+	case "push":
+		return push(ctx, args[1:], os.Stdout)
 	case "run":
 		return runVerb(ctx, args[1:], os.Stdout, os.Stderr)
 	case "audit":
