@@ -55,7 +55,7 @@ unit() {
 	say "unit: race detector"
 	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
 		./internal/klog ./internal/atomicfile ./internal/control ./internal/vmtest ./internal/vmrun ./internal/sshd \
-		./internal/update/fetch
+		./internal/update ./internal/update/fetch ./internal/update/kube
 }
 
 ns() {

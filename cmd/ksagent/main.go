@@ -1,13 +1,14 @@
 // Command ksagent looks after a running node: it puts the container images of
 // the system into containerd, watches the node's health and tells of it, keeps
-// the clock right, hands the admin kubeconfig to the hypervisor, and lets
-// operators in by SSH.
+// the clock right, brings updates, hands the admin kubeconfig to the hypervisor,
+// and lets operators in by SSH.
 //
 // It owns the wiring of the packages that do this, and its command line. It is
 // started by ksinit as a service, and again at shutdown to stop the pods. It
 // never touches mounts, links or other services, and serves no network port but
-// that of SSH, which is there only when the configuration has keys. Its packages
-// are tested on their own; the program by boots of a whole node.
+// that of SSH, which is there only when the configuration has keys, and metrics on
+// the loopback. Its packages are tested on their own; the program by boots of a
+// whole node.
 //
 // By the name of ksctl it is that, for the operator on the node: the two share
 // most of what they are made of, and a file of its own would be ten times what
@@ -44,7 +45,7 @@ const usage = `ksagent looks after a running KubeSolo OS node.
 Usage: ksagent COMMAND [FLAGS]
 
 Commands:
-  run         preload images, watch health, keep time, publish the kubeconfig, serve SSH (the service)
+  run         preload images, watch health, keep time, bring updates, publish the kubeconfig, serve SSH (the service)
   preload     import the system's container images once, and say what was done
   health      print what works and what does not; exit status 1 if not ready
   audit       compare the node's hardening with what it promises; exit status 1 if a check failed

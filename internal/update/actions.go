@@ -73,11 +73,12 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 	if err == nil && begin && a.Version != "" && q.By == "" && offer.Later != "" {
 		begin = false // at the next check, perhaps
 	}
-	reply(err)
 	if err != nil || !begin || a.Version == "" {
+		reply(err)
 		return Rest
 	}
 	e.set(e.now().Begin(e.o.Version, e.Status().Slots.Passive.Slot, offer.Payload, q.Order, time.Now()), true)
+	reply(nil) // whoever asked looks at the state next
 	return Download
 }
 
