@@ -57,6 +57,7 @@ func update(ctx context.Context, args []string, stdout io.Writer) error {
 		fs.StringVar(&release.File, "slot", "", "slot image `file` (default slot.squashfs in --out)")
 		fs.Var(&channels, "channel", "`name` of a channel that offers it; may be repeated (default stable)")
 		fs.StringVar(&release.MinVersion, "min-version", "", "a node must run this `version` or a later one")
+		fs.DurationVar(&release.Rollout, "rollout", 0, "`time` over which nodes that update by themselves get it, such as 48h")
 		fs.StringVar(&release.Notes, "notes", "", "`text` for operators")
 	}
 	version, err := parseOne(fs, args)

@@ -26,6 +26,14 @@ type Release struct {
 	MinVersion   string // a node must run at least this; "": any
 	Notes        string
 	Released     time.Time
+	Rollout      time.Duration // until all nodes may have it, from Released on; 0: at once
+}
+
+func rollout(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
 }
 
 // Add publishes a release. The same image again, in other channels or with other notes,
@@ -34,6 +42,9 @@ type Release struct {
 func (r *Repository) Add(release Release) (trust.Target, error) {
 	if !utf8.ValidString(release.Notes) {
 		return trust.Target{}, errors.New("the notes are not UTF-8")
+	}
+	if release.Rollout < 0 {
+		return trust.Target{}, fmt.Errorf("a roll-out over %v: it cannot be negative", release.Rollout)
 	}
 	unlock, err := r.lock()
 	if err != nil {
@@ -45,7 +56,8 @@ func (r *Repository) Add(release Release) (trust.Target, error) {
 		return trust.Target{}, err
 	}
 	custom, err := json.Marshal(trust.Custom{Version: release.Version, Architecture: release.Architecture, Channels: release.Channels,
-		MinVersion: release.MinVersion, Released: release.Released.UTC().Truncate(time.Second), Notes: release.Notes})
+		MinVersion: release.MinVersion, Released: release.Released.UTC().Truncate(time.Second), Notes: release.Notes,
+		Rollout: rollout(release.Rollout)})
 	if err != nil {
 		return trust.Target{}, err
 	}

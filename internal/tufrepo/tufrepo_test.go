@@ -170,13 +170,13 @@ func TestAdd(t *testing.T) {
 	if target.Length != 3 || target.Notes != "first <b>" || target.File() != target.SHA256+".kubesolo-os-0.1.0-amd64.slot" {
 		t.Errorf("%+v", target)
 	}
-	add(t, r, Release{File: slotImage(t, "two"), Version: "0.2.0", Architecture: "amd64", Channels: []string{"stable"}, MinVersion: "0.1.0", Released: start()})
+	add(t, r, Release{File: slotImage(t, "two"), Version: "0.2.0", Architecture: "amd64", Channels: []string{"stable"}, MinVersion: "0.1.0", Released: start(), Rollout: 48 * time.Hour})
 	wantOffered(t, r, "0.1.0", "0.2.0")
 	// The same image, promoted.
 	add(t, r, Release{File: slotImage(t, "one"), Version: "0.1.0", Architecture: "amd64", Channels: []string{"beta", "stable"}, Released: start()})
 	root := r.Keys.RootFile()
 	status, err := Verify(t.Context(), r.Dir, root, start())
-	if err != nil || len(status.Targets) != 2 || !slices.Equal(status.Targets[0].Channels, []string{"beta", "stable"}) ||
+	if err != nil || len(status.Targets) != 2 || status.Targets[1].Rollout != "48h0m0s" || !slices.Equal(status.Targets[0].Channels, []string{"beta", "stable"}) ||
 		!status.ValidUntil.Equal(start().Add(30*day)) || status.Root.Version != 1 {
 		t.Errorf("%+v, %v", status, err)
 	}
@@ -188,6 +188,7 @@ func TestAdd(t *testing.T) {
 		"no such file":                          {File: "absent", Version: "1.0.0", Architecture: "amd64", Channels: []string{"stable"}, Released: start()},
 		"a length of 0 bytes":                   {File: slotImage(t, ""), Version: "1.0.0", Architecture: "amd64", Channels: []string{"stable"}, Released: start()},
 		"not UTF-8":                             {File: slotImage(t, "x"), Version: "1.0.0", Architecture: "amd64", Channels: []string{"stable"}, Notes: "\xff", Released: start()},
+		"cannot be negative":                    {File: slotImage(t, "x"), Version: "1.0.0", Architecture: "amd64", Channels: []string{"stable"}, Rollout: -1, Released: start()},
 		"architecture":                          {File: slotImage(t, "x"), Version: "1.0.0", Architecture: "../../x", Channels: []string{"stable"}, Released: start()},
 	} {
 		if _, err := r.Add(bad); err == nil || !strings.Contains(err.Error(), want) {

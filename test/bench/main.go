@@ -44,7 +44,7 @@ func main() {
 	b := &bench{log: os.Stderr}
 	flag.StringVar(&b.build, "build", "build", "`directory` with the image")
 	flag.IntVar(&b.n, "n", 3, "`boots` of each side")
-	noReady := flag.Bool("no-ready", false, "leave out the boot to Ready")
+	noReady := flag.Bool("no-ready", false, "leave out the boots to Ready, and the update")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -69,6 +69,9 @@ func (b *bench) run(ctx context.Context, ready bool) error {
 	}
 	if ready {
 		if err := b.ready(ctx); err != nil {
+			return err
+		}
+		if err := b.updates(ctx); err != nil {
 			return err
 		}
 	}

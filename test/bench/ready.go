@@ -96,7 +96,7 @@ func (b *bench) bootToReady(ctx context.Context, memory int) (at float64, values
 	if err != nil {
 		return 0, nil, "", err
 	}
-	text, err := runMeter(ctx, api)
+	text, err := runPod(ctx, api, "meter", meter)
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -109,16 +109,16 @@ func (b *bench) bootToReady(ctx context.Context, memory int) (at float64, values
 	return e.Time, values, string(vm.Accel), nil
 }
 
-// runMeter runs the meter in a pod with all rights and gives its log.
-func runMeter(ctx context.Context, api *kubeapi.Client) (string, error) {
+// runPod runs a script in a pod with all rights and gives its log.
+func runPod(ctx context.Context, api *kubeapi.Client, name, script string) (string, error) {
 	type object = map[string]any
 	pod := object{
-		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "meter"},
+		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": name},
 		"spec": object{
 			"restartPolicy": "Never", "hostPID": true,
 			"containers": []object{{
-				"name": "meter", "image": "docker.io/library/busybox:latest", "imagePullPolicy": "Never",
-				"command": []string{"sh", "-c", meter}, "securityContext": object{"privileged": true},
+				"name": name, "image": "docker.io/library/busybox:latest", "imagePullPolicy": "Never",
+				"command": []string{"sh", "-c", script}, "securityContext": object{"privileged": true},
 			}},
 		},
 	}
@@ -128,20 +128,20 @@ func runMeter(ctx context.Context, api *kubeapi.Client) (string, error) {
 	}
 	for {
 		var p struct{ Status struct{ Phase string } }
-		if err := api.Get(ctx, pods+"/meter", &p); err != nil {
+		if err := api.Get(ctx, pods+"/"+name, &p); err != nil {
 			return "", err
 		}
 		switch p.Status.Phase {
 		case "Succeeded":
-			return api.Logs(ctx, "default", "meter", "")
+			return api.Logs(ctx, "default", name, "")
 		case "Failed":
-			text, _ := api.Logs(ctx, "default", "meter", "")
-			return "", fmt.Errorf("pod meter: %s", text)
+			text, _ := api.Logs(ctx, "default", name, "")
+			return "", fmt.Errorf("pod %s: %s", name, text)
 		}
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return "", fmt.Errorf("pod meter: %w", ctx.Err())
+			return "", fmt.Errorf("pod %s: %w", name, ctx.Err())
 		}
 	}
 }
