@@ -9,6 +9,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 all="unit ns small image whole"
+# As the image is built: else all of it, Kubernetes too, is compiled once more
+# (nine minutes on two cores).
+export CGO_ENABLED=0 GOFLAGS=-trimpath
 times=""
 
 say() { printf '\n=== %s\n' "$*"; }
@@ -40,32 +43,34 @@ unit() {
 		echo "not formatted (gofmt -w):" "$unformatted"
 		return 1
 	fi
-	# -trimpath and without cgo, as the image is built: else all of Kubernetes
-	# is compiled a second time (nine minutes on two cores).
 	for m in $(modules); do
 		say "unit: $m"
 		# test/small and test/whole are tiers of their own. A module that
 		# only pins another project's program has no package of ours.
 		packages=$(cd "$m" && go list ./... | grep -v -e '/test/small$' -e '/test/whole$' || true)
+		# What the tier ns is about to run whole need not run twice.
+		case "$m $todo" in ". "*" ns "*) packages=$(echo "$packages" | grep -v -x -F "$(ns_packages | sed 's|^\./|kubesolo.io/os/|')") ;; esac
 		[ -n "$packages" ] || continue
 		# shellcheck disable=SC2086 # a list
-		(cd "$m" && export CGO_ENABLED=0 && go vet -trimpath ./... && go test -trimpath $packages)
+		(cd "$m" && go vet ./... && go test $packages)
 	done
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"
-	go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
+	CGO_ENABLED=1 go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
 		./internal/klog ./internal/atomicfile ./internal/control ./internal/vmtest ./internal/vmrun ./internal/sshd \
 		./internal/update ./internal/update/fetch ./internal/update/kube
 }
+
+# Only packages that ask for namespaces.
+ns_packages() { grep -rl --include='*_test.go' 'nstest\.Require' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|'; }
 
 ns() {
 	if [ "$(id -u)" != 0 ]; then
 		echo "the namespaces tier needs root: sudo make test-ns"
 		return 1
 	fi
-	# Only packages that ask for namespaces; -count=1, as the result of a
-	# skip must not come from the cache.
-	packages=$(grep -rl --include='*_test.go' 'nstest\.Require' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	# -count=1, as the result of a skip must not come from the cache.
+	packages=$(ns_packages)
 	# shellcheck disable=SC2086 # a list
 	KS_REQUIRE_NS=1 go test -count=1 $packages
 }
@@ -83,13 +88,14 @@ need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dn
 	mformat mtools mkfs.vfat dosfstools xorriso xorriso patchelf patchelf grub-mkimage grub-common \
 	/usr/lib/grub/i386-pc grub-pc-bin /usr/lib/grub/x86_64-efi grub-efi-amd64-bin \
 	/usr/include/seccomp.h libseccomp-dev pkg-config pkg-config
-for tier in ${*:-$all}; do
+todo=" ${*:-$all} "
+for tier in $todo; do
 	case " $all " in
 	*" $tier "*) ;;
 	*) echo "tiers.sh: no tier $tier; there are: $all" >&2; exit 2 ;;
 	esac
 done
-for tier in ${*:-$all}; do
+for tier in $todo; do
 	say "tier $tier"
 	begin=$(date +%s)
 	# Not `|| status=$?`: that would switch -e off inside the tier.

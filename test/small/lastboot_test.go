@@ -95,6 +95,7 @@ func (h *harmed) files(ctx context.Context) string {
 // watchdog's after PID 1 hangs, a kernel panic, a reset that nobody announced,
 // and an orderly restart. Each next boot says which it was.
 func TestLastBoot(t *testing.T) {
+	t.Parallel() // it waits for watchdogs more than it works
 	ctx, cancel := context.WithTimeout(t.Context(), 4*stepLimit)
 	defer cancel()
 	h := startHarmed(ctx, t, vmtest.Config{
@@ -128,6 +129,7 @@ func TestLastBoot(t *testing.T) {
 // TestPanicUEFI: with UEFI a panic is kept without any setting; and the software
 // watchdog, the only one there, ends a PID 1 that hangs in a panic.
 func TestPanicUEFI(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*stepLimit)
 	defer cancel()
 	h := startHarmed(ctx, t, vmtest.Config{UEFI: true}, []string{"efi-pstore"}, panics, freeze)
