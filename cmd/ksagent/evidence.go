@@ -89,7 +89,9 @@ func probe(ctx context.Context, address string) error {
 func (u *updater) gates(ctx context.Context, s update.State) string {
 	in := u.policy(ctx, s)
 	in.Target = policy.Target{Version: s.Payload.Version, Released: s.Payload.Released, Rollout: s.Payload.Rollout}
-	if s.Window != "" {
+	if s.Payload.From == update.MediumSource {
+		in.Window = window.Window{} // somebody stands beside it
+	} else if s.Window != "" {
 		if w, err := window.Parse(s.Window); err == nil {
 			in.Window = w
 		}

@@ -28,7 +28,6 @@ import (
 const (
 	architecture = runtime.GOARCH
 	trustedRoot  = "/etc/kubesolo-os/update/root.json"
-	mediumSource = "usb" // stands for the medium with updates in the place of an address
 	mediumDir    = "kubesolo-os"
 )
 
@@ -159,10 +158,13 @@ func (f *finder) later(ctx context.Context, q update.Query, t trust.Target, c co
 // open reaches for a source; release lets go of it.
 func (f *finder) open(ctx context.Context, address string, c config.Update) (_ source.Source, release func(), err error) {
 	release = func() {}
-	if address == mediumSource {
+	if address == update.MediumSource {
 		m, err := f.u.ksinit.Medium(ctx)
 		if err != nil {
 			return nil, nil, err
+		}
+		if m.Directory == "" {
+			return nil, nil, &update.Rejected{Reason: "no disk is labelled " + control.MediumLabel}
 		}
 		release = func() {
 			if err := f.u.ksinit.MediumEnd(context.Background()); err != nil {

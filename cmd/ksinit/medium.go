@@ -28,7 +28,7 @@ func (n *node) handleMedium(r control.Request, send func(any) error) error {
 	}
 	device, release, err := n.mountVolume(mediumDir, control.MediumLabel)
 	if errors.Is(err, blockdev.ErrNotFound) {
-		return fmt.Errorf("no medium: no disk is labelled %s", control.MediumLabel)
+		return send(control.Medium{})
 	}
 	if err != nil {
 		return fmt.Errorf("medium %s: %w", control.MediumLabel, err)

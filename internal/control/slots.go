@@ -43,7 +43,7 @@ type Verdict struct {
 // MediumLabel is the volume label of a medium with updates.
 const MediumLabel = "KSOLOUPDATE"
 
-// Medium is the answer to VerbMedium.
+// Medium is the answer to VerbMedium; it is empty when there is none.
 type Medium struct {
 	Device    string `json:"device"`
 	Directory string `json:"directory"` // where it is mounted, to be read only

@@ -28,7 +28,7 @@ func (e *Engine) rest(ctx context.Context) Action {
 		return e.look(ctx, Query{}, set.Download || set.Apply, nil)
 	case <-e.o.Medium:
 		// Whoever plugs a medium in with an update on it wants that update.
-		return e.look(ctx, Query{Order: Order{Verb: Apply, Source: "usb", By: "medium"}}, true, nil)
+		return e.look(ctx, Query{Order: Order{Verb: Apply, Source: MediumSource, By: byMedium}}, true, nil)
 	case a := <-e.orders:
 		switch a.Verb {
 		case Check, Apply:
@@ -56,6 +56,9 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 	limited, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	offer, err := e.o.Find(limited, q)
+	if nothing(err) && q.By == byMedium {
+		return Rest // most media are something else, and the others were seen before
+	}
 	a := Available{Checked: time.Now(), From: offer.Payload.From, Version: offer.Payload.Version, Notes: offer.Notes, Reason: offer.Later}
 	switch {
 	case nothing(err):

@@ -39,6 +39,12 @@ const (
 	Cancel   Verb = "cancel"   // of what is not armed yet
 )
 
+// MediumSource stands for the medium with updates, in the place of an address.
+const MediumSource = "usb"
+
+// byMedium is who ordered what was plugged in.
+const byMedium = "medium"
+
 // Order is what somebody wants: the operator by ksctl, or an OSUpdate.
 type Order struct {
 	Verb    Verb   `json:"verb"`

@@ -1,0 +1,239 @@
+package whole
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/update"
+	"kubesolo.io/os/internal/vmtest"
+)
+
+const updateObjects = "/apis/os.kubesolo.io/v1alpha1/osupdates"
+
+// TestUpdate takes an installed node with a workload from version to version by
+// BIOS: to a good one, to four bad ones of which none stays, and to a good one
+// after them.
+func TestUpdate(t *testing.T) {
+	t.Parallel() // with TestFaults: both wait more than they work
+	c := newChannel(t)
+	n := installed(t, c, "update-bios", false)
+	n.testVolume(t)
+	n.apply(t, "bystander.yaml")
+	n.waitPhase(t, "bystander", "Running")
+
+	t.Run("good", func(t *testing.T) {
+		c.build("0.2.0")
+		n.goodUpdate(t, "0.2.0", "B")
+	})
+	t.Run("panics", func(t *testing.T) {
+		c.bad("0.3.0", false)
+		n.badUpdate(t, "0.3.0", "0.2.0", "3 starts without a verdict: ")
+	})
+	t.Run("hangs", func(t *testing.T) {
+		c.bad("0.3.1", true)
+		n.badUpdate(t, "0.3.1", "0.2.0", "3 starts without a verdict: ")
+	})
+	t.Run("kubesolo crashes", func(t *testing.T) {
+		c.build("0.3.2", "kubesolo="+c.program("kubesolo", `package main; import "os"; func main() { println("broken"); os.Exit(3) }`))
+		n.badUpdate(t, "0.3.2", "0.2.0", "service kubesolo is in a crash loop: ")
+	})
+	t.Run("never Ready", func(t *testing.T) {
+		c.build("0.3.3", "kubesolo="+c.program("kubesolo", `package main; import "time"; func main() { time.Sleep(24 * time.Hour) }`))
+		n.badUpdate(t, "0.3.3", "0.2.0", "not found good within 4m0s")
+	})
+	t.Run("good after bad", func(t *testing.T) {
+		c.build("0.4.0")
+		n.goodUpdate(t, "0.4.0", "A")
+	})
+	n.testHistory(t)
+}
+
+// TestUpdateUEFI does what differs by UEFI, where GRUB writes by way of the
+// firmware: a good version that comes on a stick, which nobody has to order, and
+// one that panics, whose last words the firmware keeps.
+func TestUpdateUEFI(t *testing.T) {
+	t.Parallel()
+	c := newChannel(t)
+	c.build("0.4.0")
+	n := installed(t, c, "update-uefi", true, vmtest.Disk{Path: c.stick()})
+	t.Run("stick", func(t *testing.T) {
+		n.waitUpdate(t, "0.4.0", update.Armed)
+		t.Logf("0.4.0: %s", n.waitUpdate(t, "0.4.0", update.Good))
+		if s := n.updateStatus(t, "after-0.4.0"); s.Version != "0.4.0" || s.Slots.Good != "B" || s.State.Payload.From != update.MediumSource {
+			t.Errorf("status %+v", s)
+		}
+	})
+	n.testVolume(t)
+	n.apply(t, "bystander.yaml")
+	n.waitPhase(t, "bystander", "Running")
+	t.Run("panics", func(t *testing.T) {
+		c.bad("0.5.0", false)
+		n.badUpdate(t, "0.5.0", "0.4.0", "3 starts without a verdict: the last ended by kernel panic")
+	})
+}
+
+// installed boots a copy of the disk image, with a stick that says where updates
+// come from.
+func installed(t *testing.T, c *channel, name string, uefi bool, more ...vmtest.Disk) *node {
+	t.Helper()
+	disk, stick := filepath.Join(t.TempDir(), "disk.img"), filepath.Join(t.TempDir(), "cidata.img")
+	command(t, "cp", "--sparse=always", artefact(t, "kubesolo-os-amd64.img"), disk)
+	if err := os.Truncate(disk, 8<<30); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "user-data")
+	text := "#cloud-config\nupdate:\n  source: " + c.URL + "\n  deadline: 4m\n"
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs.vfat", "-C", "-n", "CIDATA", stick, "2048")
+	command(t, "mcopy", "-i", stick, config, "::user-data")
+	return boot(t, vmtest.Config{
+		Name: name, Disks: append([]vmtest.Disk{{Path: disk}, {Path: stick}}, more...), UEFI: uefi, Reboots: true,
+		NIC:   &vmtest.NIC{Forward: []int{apiPort}},
+		Extra: []string{"-device", "i6300esb", "-action", "watchdog=reset"},
+	})
+}
+
+// osUpdate has a version installed the way of Kubernetes.
+func (n *node) osUpdate(t *testing.T, version string) {
+	t.Helper()
+	object := map[string]any{
+		"apiVersion": "os.kubesolo.io/v1alpha1", "kind": "OSUpdate",
+		"metadata": map[string]any{"name": "to-" + version}, "spec": map[string]any{"version": version},
+	}
+	n.eventually(t, podLimit, "create OSUpdate", func(ctx context.Context) error {
+		return n.api.Do(ctx, http.MethodPost, updateObjects, object, nil)
+	})
+}
+
+// waitUpdate waits until an update is in a state, and gives the message.
+func (n *node) waitUpdate(t *testing.T, version string, state update.Phase) string {
+	t.Helper()
+	e := n.waitEvent(t, readyLimit, func(e event.Event) bool {
+		if e.Type == event.Update && e.Name == version && e.State == string(update.Failed) && state != update.Failed {
+			t.Fatalf("update to %s: failed: %s", version, e.Message)
+		}
+		return e.Type == event.Update && e.Name == version && e.State == string(state)
+	})
+	return e.Message
+}
+
+func (n *node) goodUpdate(t *testing.T, version, slot string) {
+	begun := time.Now()
+	n.osUpdate(t, version)
+	n.waitUpdate(t, version, update.Armed)
+	armed := time.Now()
+	n.waitUpdate(t, version, update.Judging)
+	n.waitEvent(t, readyLimit, func(e event.Event) bool { return e.Type == event.Ready && e.Message == version })
+	back := time.Now()
+	t.Logf("%s: %s", version, n.waitUpdate(t, version, update.Good))
+	n.workload(t, armed)
+	t.Logf("downloaded and verified in %.0f s; down for %.0f s from the order to restart until Ready", armed.Sub(begun).Seconds(), back.Sub(armed).Seconds())
+	n.succeeded(t, version, "Installed")
+	if s := n.updateStatus(t, "after-"+version); s.Version != version || s.Slots.Running != slot || s.Slots.Good != slot || s.Slots.OnTrial {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// badUpdate ends Ready in the version from before, with the reason.
+func (n *node) badUpdate(t *testing.T, version, before, reason string) {
+	n.osUpdate(t, version)
+	n.waitUpdate(t, version, update.Armed)
+	armed := time.Now()
+	got := n.waitUpdate(t, version, update.RolledBack)
+	t.Logf("%s: back after %.0f s: %s", version, time.Since(armed).Seconds(), got)
+	if !strings.HasPrefix(got, reason) {
+		t.Errorf("the reason is %q, want %q", got, reason)
+	}
+	// The database of before comes with a restart of kubesolo.
+	if got := n.waitUpdate(t, version, update.RolledBack); !strings.Contains(got, "database of before restored") {
+		t.Errorf("then it says %q", got)
+	}
+	n.workload(t, time.Now())
+	n.succeeded(t, version, "RolledBack")
+	s := n.updateStatus(t, "after-"+version)
+	if _, refused := s.State.RefusedFor(version); s.Version != before || !refused || s.Slots.OnTrial || s.Slots.Trial != "" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// workload: the pod and the volume of before are there, in a node that is Ready.
+func (n *node) workload(t *testing.T, since time.Time) {
+	t.Helper()
+	n.eventually(t, readyLimit, "Ready", func(ctx context.Context) error { return n.nodeReady(ctx, since) })
+	n.eventually(t, readyLimit, "the workload", func(ctx context.Context) error {
+		p, err := n.pod(ctx, "bystander")
+		if err == nil && (p.Status.Phase != "Running" || !p.Status.ContainerStatuses[0].Ready) {
+			err = fmt.Errorf("bystander: %+v", p.Status)
+		}
+		return err
+	})
+	if text := n.privileged(t, fmt.Sprintf("volume-%d", time.Now().Unix()), "cat /host/var/lib/kubesolo/local-path-storage/*/file"); !strings.Contains(text, "kept on a volume") {
+		t.Errorf("the volume holds %q", text)
+	}
+}
+
+// succeeded: the OSUpdate says how it went.
+func (n *node) succeeded(t *testing.T, version, reason string) {
+	t.Helper()
+	n.eventually(t, podLimit, "OSUpdate to "+version, func(ctx context.Context) error {
+		var o struct {
+			Status struct {
+				Phase      string
+				Conditions []struct{ Type, Status, Reason, Message string }
+			}
+		}
+		if err := n.api.Do(ctx, http.MethodGet, updateObjects+"/to-"+version, nil, &o); err != nil {
+			return err
+		}
+		for _, c := range o.Status.Conditions {
+			if c.Type == "Succeeded" && c.Reason == reason {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", o.Status)
+	})
+}
+
+func (n *node) updateStatus(t *testing.T, name string) update.Status {
+	t.Helper()
+	text := n.privileged(t, strings.ReplaceAll(name, ".", "-"), "chroot /host /usr/local/bin/ksctl update status -o json")
+	var s update.Status
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return s
+}
+
+// testHistory: what happened is told by ksctl, by metrics and by the Node's
+// events.
+func (n *node) testHistory(t *testing.T) {
+	text := n.privileged(t, "history", "chroot /host /usr/local/bin/ksctl update history; wget -qO- http://127.0.0.1:9186/metrics")
+	for _, want := range []string{"0.2.0", "0.3.0", "crash loop", "not found good", `kubesolo_update_rollbacks_total 4`,
+		`kubesolo_os_info{slot="A",version="0.4.0"} 1`, `kubesolo_update_refused_versions 4`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	var events struct {
+		Items []struct{ Reason, Message string }
+	}
+	if err := n.api.Do(t.Context(), http.MethodGet, "/api/v1/events?fieldSelector=involvedObject.kind=Node", nil, &events); err != nil {
+		t.Fatal(err)
+	}
+	said := fmt.Sprint(events.Items)
+	for _, want := range []string{"UpdateSucceeded", "UpdateRolledBack", "UpdateArmed"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no event %s in %s", want, said)
+		}
+	}
+}
