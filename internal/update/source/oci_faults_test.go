@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,22 +20,23 @@ import (
 func TestOCIMisbehaviour(t *testing.T) {
 	const size = 100_000
 	data := someBytes(t, size)
-	var spoil func(w http.ResponseWriter, r *http.Request, registry http.Handler)
+	type spoiler func(w http.ResponseWriter, r *http.Request, registry http.Handler)
+	var spoiled atomic.Pointer[spoiler]
 	host := registrytest.Start(t, registrytest.Options{Around: func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if spoil == nil || r.Method != http.MethodGet {
-				registry.ServeHTTP(w, r)
+			if spoil := spoiled.Load(); spoil != nil && *spoil != nil && r.Method == http.MethodGet {
+				(*spoil)(w, r, registry)
 				return
 			}
-			spoil(w, r, registry)
+			registry.ServeHTTP(w, r)
 		})
 	}})
 	push(t, repository(t, "{}", data), host+"/os:stable", nil, source.OCIOptions{})
 	isBlob := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/blobs/") }
-	calls := 0
+	var calls atomic.Int32
 	for _, test := range []struct {
 		name  string
-		spoil func(w http.ResponseWriter, r *http.Request, registry http.Handler)
+		spoil spoiler
 		kind  error
 		text  string
 	}{
@@ -63,7 +65,7 @@ func TestOCIMisbehaviour(t *testing.T) {
 		}, io.ErrUnexpectedEOF, ""},
 		{"stalls", func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }, source.ErrStalled, "nothing came"},
 		{"errors, then fine", func(w http.ResponseWriter, r *http.Request, registry http.Handler) {
-			if calls++; calls <= 2 {
+			if calls.Add(1) <= 2 {
 				w.WriteHeader(http.StatusBadGateway)
 				return
 			}
@@ -93,9 +95,12 @@ func TestOCIMisbehaviour(t *testing.T) {
 		}, source.ErrRefused, "no update repository, but \"text/html"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			spoil = test.spoil
-			t.Cleanup(func() { spoil = nil })
-			s := open(t, host+"/os:stable", source.OCIOptions{HTTPOptions: source.HTTPOptions{Stall: 100 * time.Millisecond}})
+			spoiled.Store(&test.spoil)
+			var o source.OCIOptions
+			if test.kind == source.ErrStalled {
+				o.Stall = 100 * time.Millisecond
+			}
+			s := open(t, host+"/os:stable", o)
 			got, err := readTarget(t, s, size, 50_000)
 			want(t, err, test.kind, test.text)
 			if !bytes.HasPrefix(data[50_000:], got) || err == nil && len(got) != 50_000 {
@@ -112,13 +117,14 @@ func TestOCIMisbehaviour(t *testing.T) {
 		})
 	}
 	// Metadata that were changed on the way are noticed before they are parsed.
-	spoil = func(w http.ResponseWriter, r *http.Request, registry http.Handler) {
+	flip := spoiler(func(w http.ResponseWriter, r *http.Request, registry http.Handler) {
 		if !isBlob(r) {
 			registry.ServeHTTP(w, r)
 			return
 		}
 		_, _ = io.WriteString(w, "[]")
-	}
+	})
+	spoiled.Store(&flip)
 	_, err := open(t, host+"/os:stable", source.OCIOptions{}).Metadata(t.Context(), "timestamp.json", 9)
 	want(t, err, nil, "digest")
 	ctx, cancel := context.WithCancel(t.Context())
