@@ -90,7 +90,9 @@ function boot_slot {
   set from=$1
   shift
   if [ "$from" = "B" ]; then set part=gpt3; else set part=gpt2; fi
-  echo "Loading KubeSolo OS from slot $from ..."
+  set how=
+  if [ "$1" = "kubesolo.trial" ]; then set how=" on trial"; fi
+  echo "Loading KubeSolo OS from slot $from$how ..."
   linux ($disk,$part)/vmlinuz ` + BaseArguments + ` kubesolo.slot=$from $@
   if [ "$?" = 0 ]; then
     initrd ($disk,$part)/kubesolo-os.gz

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/datafs"
-	"kubesolo.io/os/internal/kmod"
+	"kubesolo.io/os/test/small/guest"
 )
 
 const target = "/mnt"
@@ -39,15 +39,10 @@ func main() {
 }
 
 func run() error {
-	for _, m := range []struct{ kind, target string }{{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}} {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			return err
-		}
-		if err := unix.Mount(m.kind, m.target, m.kind, 0, ""); err != nil && err != unix.EBUSY {
-			return fmt.Errorf("mount %s: %w", m.target, err)
-		}
+	if err := guest.Mount("devtmpfs /dev", "proc /proc", "sysfs /sys", "tmpfs /run", "tmpfs /tmp"); err != nil {
+		return err
 	}
-	if err := loadModules(); err != nil {
+	if err := guest.LoadModules(); err != nil {
 		return err
 	}
 	disks, err := findDisks()
@@ -69,27 +64,6 @@ func run() error {
 	}
 	_, offset, _ := strings.Cut(string(command), "cut.write=")
 	return write(disks["write"], strings.Fields(offset)[0])
-}
-
-func loadModules() error {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return err
-	}
-	tree, err := kmod.Open("/", unix.ByteSliceToString(uts.Release[:]))
-	if err != nil {
-		return err
-	}
-	list, err := os.ReadFile("/modules")
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(string(list)) {
-		if err := tree.Load(name, ""); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // findDisks gives the disks by serial, when there are as many as the kernel

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/event"
-	"kubesolo.io/os/internal/kmod"
+	"kubesolo.io/os/test/small/guest"
 )
 
 // report is one line on the port.
@@ -50,38 +50,17 @@ func main() {
 
 // setUp mounts, loads modules and opens the report port.
 func setUp() (io.Writer, error) {
-	for _, m := range []struct{ kind, target, data string }{
-		{"devtmpfs", "/dev", ""}, {"proc", "/proc", ""}, {"sysfs", "/sys", ""},
-		{"tmpfs", "/run", ""}, {"tmpfs", "/tmp", "mode=1777"}, {"devpts", "/dev/pts", ""},
-		{"tmpfs", "/dev/shm", ""}, {"cgroup2", "/sys/fs/cgroup", "nsdelegate,memory_recursiveprot"},
-	} {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			return nil, err
-		}
-		if err := unix.Mount(m.kind, m.target, m.kind, 0, m.data); err != nil && err != unix.EBUSY {
-			return nil, fmt.Errorf("mount %s: %w", m.target, err)
-		}
+	err := guest.Mount("devtmpfs /dev", "proc /proc", "sysfs /sys", "tmpfs /run", "tmpfs /tmp mode=1777", "devpts /dev/pts",
+		"tmpfs /dev/shm", "cgroup2 /sys/fs/cgroup nsdelegate,memory_recursiveprot")
+	if err != nil {
+		return nil, err
 	}
 	// Ctrl-alt-del would reset the machine in the middle of a test.
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		return nil, fmt.Errorf("ctrl-alt-del: %w", err)
 	}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
+	if err := guest.LoadModules(); err != nil {
 		return nil, err
-	}
-	tree, err := kmod.Open("/", unix.ByteSliceToString(uts.Release[:]))
-	if err != nil {
-		return nil, err
-	}
-	list, err := os.ReadFile("/modules")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range strings.Fields(string(list)) {
-		if err := tree.Load(name, ""); err != nil {
-			return nil, err
-		}
 	}
 	return openPort("io.kubesolo.test")
 }
