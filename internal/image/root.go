@@ -15,7 +15,6 @@ import (
 	"kubesolo.io/os/internal/image/disk"
 	"kubesolo.io/os/internal/image/elfcheck"
 	"kubesolo.io/os/internal/image/initramfs"
-	"kubesolo.io/os/internal/image/inputs"
 	"kubesolo.io/os/internal/image/iso"
 	"kubesolo.io/os/internal/image/squashfs"
 	"kubesolo.io/os/internal/image/stamp"
@@ -230,17 +229,6 @@ func (b *Builder) buildISO(ctx context.Context) error {
 	return b.stamps.Done("iso", key, out)
 }
 
-// SlotInfo is slot.json of a slot image.
-type SlotInfo struct {
-	Format       int                     `json:"format"` // 1
-	Version      string                  `json:"version"`
-	Build        string                  `json:"build"`
-	Architecture string                  `json:"architecture"`
-	Kernel       string                  `json:"kernel"` // release
-	Epoch        int64                   `json:"sourceDateEpoch"`
-	Files        map[string]inputs.Input `json:"files"`
-}
-
 // buildDisk makes the slot image and the disk image.
 func (b *Builder) buildDisk(ctx context.Context) error {
 	data, _, err := b.template(ctx)
@@ -257,31 +245,8 @@ func (b *Builder) buildDisk(ctx context.Context) error {
 	if b.stamps.Fresh("disk", key) {
 		return nil
 	}
-	info := SlotInfo{Format: 1, Version: b.c.Version, Build: release.Build, Architecture: "amd64", Kernel: b.kernel.Release,
-		Epoch: b.c.Epoch.Unix(), Files: map[string]inputs.Input{}}
-	t := tree.New()
-	for _, name := range []string{"vmlinuz", "kubesolo-os.gz"} {
-		sum, size, err := inputs.HashFile(b.path(name))
-		if err != nil {
-			return err
-		}
-		info.Files[name] = inputs.Input{Name: name, Kind: "image", Origin: name, SHA256: sum, Size: size}
-		content, err := tree.HostFile(b.path(name))
-		if err != nil {
-			return err
-		}
-		if err := t.File(name, 0o444, content, ""); err != nil {
-			return err
-		}
-	}
-	text, err := json.MarshalIndent(info, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := t.File("slot.json", 0o444, tree.Bytes(append(text, '\n')), ""); err != nil {
-		return err
-	}
-	if err := squashfs.Pack(ctx, b.run, t, slot, squashfs.Options{Stored: true}); err != nil {
+	info := SlotInfo{Version: b.c.Version, Build: release.Build, Architecture: "amd64", Kernel: b.kernel.Release, Epoch: b.c.Epoch.Unix()}
+	if err := WriteSlot(ctx, b.run, slot, info, b.path("vmlinuz"), b.path("kubesolo-os.gz")); err != nil {
 		return err
 	}
 	if err := disk.Write(ctx, b.run, out, disk.Parts{Slot: slot, Data: data, Work: b.path("work/disk")}); err != nil {

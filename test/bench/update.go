@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,9 +15,7 @@ import (
 
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/image"
-	"kubesolo.io/os/internal/image/squashfs"
 	"kubesolo.io/os/internal/image/tool"
-	"kubesolo.io/os/internal/image/tree"
 	"kubesolo.io/os/internal/kubeapi"
 	"kubesolo.io/os/internal/update"
 	"kubesolo.io/os/internal/update/policy"
@@ -151,25 +148,10 @@ func seconds(text string) (float64, error) {
 
 // publish makes a repository with the image under a higher version, and serves it.
 func (b *bench) publish(ctx context.Context) (size int64, url string, stop func(), err error) {
-	info, err := json.Marshal(image.SlotInfo{Format: 1, Version: newer, Architecture: "amd64"})
-	if err != nil {
-		return 0, "", nil, err
-	}
-	content := tree.New()
-	for _, name := range []string{"vmlinuz", "kubesolo-os.gz"} {
-		file, err := tree.HostFile(filepath.Join(b.build, name))
-		if err == nil {
-			err = content.File(name, 0o444, file, "")
-		}
-		if err != nil {
-			return 0, "", nil, err
-		}
-	}
-	if err := content.File("slot.json", 0o444, tree.Bytes(info), ""); err != nil {
-		return 0, "", nil, err
-	}
 	slot, repository := filepath.Join(b.dir, "slot.squashfs"), filepath.Join(b.dir, "repository")
-	if err := squashfs.Pack(ctx, tool.New(nil, time.Now()), content, slot, squashfs.Options{Stored: true}); err != nil {
+	err = image.WriteSlot(ctx, tool.New(nil, time.Now()), slot, image.SlotInfo{Version: newer, Architecture: "amd64"},
+		filepath.Join(b.build, "vmlinuz"), filepath.Join(b.build, "kubesolo-os.gz"))
+	if err != nil {
 		return 0, "", nil, err
 	}
 	cmd := exec.CommandContext(ctx, "go", "run", "./cmd/ksimage", "update", "--out", b.build, "--repository", repository, "--slot", slot)

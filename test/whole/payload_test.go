@@ -1,7 +1,6 @@
 package whole
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,9 +12,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"kubesolo.io/os/internal/image"
-	"kubesolo.io/os/internal/image/squashfs"
 	"kubesolo.io/os/internal/image/tool"
-	"kubesolo.io/os/internal/image/tree"
 	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/vmtest"
 )
@@ -120,25 +117,10 @@ func (c *channel) bad(version string, hangs bool) {
 	if err := vmtest.WriteInitramfs(initramfs, "", records); err != nil {
 		c.t.Fatal(err)
 	}
-	info, err := json.Marshal(image.SlotInfo{Format: 1, Version: version, Architecture: "amd64"})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	content := tree.New()
-	for name, file := range map[string]string{"vmlinuz": artefact(c.t, "vmlinuz"), "kubesolo-os.gz": initramfs} {
-		data, err := tree.HostFile(file)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if err := content.File(name, 0o444, data, ""); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	if err := content.File("slot.json", 0o444, tree.Bytes(info), ""); err != nil {
-		c.t.Fatal(err)
-	}
 	slot := filepath.Join(dir, "slot.squashfs")
-	if err := squashfs.Pack(c.t.Context(), tool.New(nil, time.Unix(1_800_000_000, 0)), content, slot, squashfs.Options{Stored: true}); err != nil {
+	err := image.WriteSlot(c.t.Context(), tool.New(nil, time.Unix(1_800_000_000, 0)), slot,
+		image.SlotInfo{Version: version, Architecture: "amd64"}, artefact(c.t, "vmlinuz"), initramfs)
+	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.publish(slot)
