@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/cgroup"
 )
@@ -88,21 +90,22 @@ type node struct {
 // at all without keys.
 func start(t *testing.T, api string, groups *cgroup.Tree, keys ...string) *node {
 	t.Helper()
-	return startWith(t, Options{API: api, Groups: groups}, keys...)
-}
-
-// startWith takes those options that are not the same for all tests.
-func startWith(t *testing.T, o Options, keys ...string) *node {
-	t.Helper()
 	n := &node{t: t, dir: t.TempDir(), log: newText()}
+	// A test that is run by nohup ignores SIGHUP, and so would its shells: what is
+	// ignored cannot be trapped. ksinit's services begin with the default.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hup) })
 	// The shell of the image, under the name that it has there.
 	shell := filepath.Join(n.dir, "sh")
 	if err := os.Symlink("/bin/busybox", shell); err != nil {
 		t.Fatal(err)
 	}
-	o.Address, o.Config, o.HostKey, o.Shell = "127.0.0.1:0", filepath.Join(n.dir, "config.json"), filepath.Join(n.dir, "host_key"), shell
-	o.Log = slog.New(slog.NewTextHandler(io.MultiWriter(n.log, t.Output()), nil))
-	n.options = o
+	n.options = Options{
+		Address: "127.0.0.1:0", Config: filepath.Join(n.dir, "config.json"), HostKey: filepath.Join(n.dir, "host_key"),
+		Shell: shell, API: api, Groups: groups,
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(n.log, t.Output()), nil)),
+	}
 	if len(keys) > 0 {
 		n.configure(keys...)
 	}

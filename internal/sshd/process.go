@@ -29,9 +29,6 @@ const (
 // saves its recovery file.
 const hangUpGrace = 2 * time.Second
 
-// killLimit is how long the end of killed processes is waited for.
-const killLimit = 2 * time.Second
-
 // process is the shell or command of a session and all that it starts.
 type process struct {
 	command *exec.Cmd
@@ -40,12 +37,11 @@ type process struct {
 	outputs []*os.File    // our ends of what the process writes to
 	exited  chan exit     // told once, when all output was sent and no process is left
 	done    chan struct{} // closed then
-	grace   time.Duration // from SIGHUP to SIGKILL
 }
 
 // start runs the shell as a login shell, or command in it.
 func (s *server) start(session *session, command string) (*process, error) {
-	p := &process{exited: make(chan exit, 1), done: make(chan struct{}), grace: s.Grace}
+	p := &process{exited: make(chan exit, 1), done: make(chan struct{})}
 	p.command = exec.Command(s.Shell, "-c", command)
 	if command == "" {
 		p.command.Args = []string{"-" + filepath.Base(s.Shell)} // which makes it a login shell
@@ -198,7 +194,7 @@ func (s *server) follow(p *process, outputs func()) {
 	<-sent
 	if p.group != nil {
 		// Bounded, and without the client's context, which may have ended.
-		ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), hangUpGrace)
 		if err := endGroup(ctx, p.group); err != nil {
 			s.Log.Warn("ssh: session", "err", err)
 		}
@@ -249,13 +245,13 @@ func (p *process) hangUp() {
 	select {
 	case <-p.done:
 		return
-	case <-time.After(p.grace):
+	case <-time.After(hangUpGrace):
 	}
 	p.kill()
 	select {
 	case <-p.done:
 		return
-	case <-time.After(killLimit):
+	case <-time.After(hangUpGrace):
 	}
 	// Without control groups a process can get away with the output.
 	for _, f := range p.outputs {

@@ -28,7 +28,7 @@ import (
 // itself always reads the keys afresh.
 const lookEvery = 5 * time.Second
 
-// Options of a server. All but Groups and Grace have to be given.
+// Options of a server. All but Groups have to be given.
 type Options struct {
 	Address string // to listen on, ":22"
 	Config  string // effective configuration of the node, JSON; read at each login
@@ -38,18 +38,12 @@ type Options struct {
 	// Groups holds a group for each session; nil: sessions are process
 	// groups only, and what leaves one of those outlives its session.
 	Groups *cgroup.Tree
-	// Grace is what processes have after SIGHUP before SIGKILL; 0: two
-	// seconds.
-	Grace time.Duration
-	Log   *slog.Logger
+	Log    *slog.Logger
 }
 
 // Run serves until ctx ends, and returns when all sessions have ended. What
 // goes wrong is logged; nothing ends the server but ctx.
 func Run(ctx context.Context, o Options) {
-	if o.Grace == 0 {
-		o.Grace = hangUpGrace
-	}
 	s := &server{Options: o, guard: newGuard(), connections: map[*ssh.ServerConn]string{}}
 	s.removeGroups(ctx)
 	defer s.wait.Wait()
