@@ -114,7 +114,13 @@ func (b *bench) updates(ctx context.Context) error {
 		return err
 	}
 	armed := time.Now()
-	if _, err := vm.WaitEvent(ctx, isReady); err != nil {
+	boots := 0 // events are searched from the beginning
+	if _, err := vm.WaitEvent(ctx, func(e event.Event) bool {
+		if isReady(e) {
+			boots++
+		}
+		return boots == 2
+	}); err != nil {
 		return err
 	}
 	down := time.Since(armed)

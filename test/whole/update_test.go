@@ -155,9 +155,9 @@ func (n *node) badUpdate(t *testing.T, version, before, reason string) {
 		t.Errorf("the reason is %q, want %q", got, reason)
 	}
 	// The database of before comes with a restart of kubesolo.
-	if got := n.waitUpdate(t, version, update.RolledBack); !strings.Contains(got, "database of before restored") {
-		t.Errorf("then it says %q", got)
-	}
+	n.waitEvent(t, readyLimit, func(e event.Event) bool {
+		return e.Type == event.Update && e.Name == version && strings.Contains(e.Message, "database of before restored")
+	})
 	n.workload(t, time.Now())
 	n.succeeded(t, version, "RolledBack")
 	s := n.updateStatus(t, "after-"+version)
