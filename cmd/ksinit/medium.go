@@ -14,8 +14,9 @@ const mediumDir = "/run/ksinit/medium"
 // handleMedium mounts the medium with updates, to be read only, or lets go of it.
 // The agent may not mount.
 func (n *node) handleMedium(r control.Request, send func(any) error) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	// Not n.mu: a drive may take its time.
+	n.mediumMu.Lock()
+	defer n.mediumMu.Unlock()
 	if n.medium != nil {
 		// Also before it is mounted again: what is there now may be another.
 		if err := n.medium(); err != nil {

@@ -67,11 +67,13 @@ type node struct {
 	page       *page
 	sockets    []io.Closer // files of sockets keep /run busy
 	slots      *slots
-	medium     func() error // lets go of the medium with updates; nil: none is mounted
 	watchdog   *watchdog
 	bootLog    *bootlog.Recorder
 	mark       *bootlog.Mark     // of this boot; nil until that of the last was read
 	exits      map[string]string // by service: why it ended, as the console said it last
+
+	mediumMu sync.Mutex
+	medium   func() error // lets go of the medium with updates; nil: none is mounted
 }
 
 func newNode(stdout io.Writer) *node {
