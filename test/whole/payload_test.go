@@ -1,6 +1,7 @@
 package whole
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -109,8 +110,8 @@ func (c *channel) bad(version string, hangs bool) {
 	add("init", init, 0o755)
 	if hangs {
 		records = append(records, cpio.StaticFile("hang", "", 0o644))
-		for _, path := range c.watchdogModules() {
-			add(filepath.Base(path), path, 0o644)
+		for i, path := range c.watchdogModules() {
+			add(fmt.Sprintf("%02d-%s", i, filepath.Base(path)), path, 0o644)
 		}
 	}
 	initramfs := filepath.Join(dir, "kubesolo-os.gz")

@@ -40,6 +40,9 @@ func TestUpdate(t *testing.T) {
 	t.Run("hangs", func(t *testing.T) {
 		c.bad("0.3.1", true)
 		n.badUpdate(t, "0.3.1", "0.2.0", "3 starts without a verdict: ")
+		if said := n.Transcript(); strings.Count(said, "badinit: nobody feeds the watchdog") != 3 {
+			t.Error("it did not hang three times")
+		}
 	})
 	t.Run("kubesolo crashes", func(t *testing.T) {
 		c.build("0.3.2", "kubesolo="+c.program("kubesolo", `package main; import "os"; func main() { println("broken"); os.Exit(3) }`))

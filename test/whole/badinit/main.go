@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,12 +20,16 @@ func main() {
 	}
 	if err := startWatchdog(); err != nil {
 		fmt.Println("badinit:", err)
+	} else {
+		fmt.Println("badinit: nobody feeds the watchdog")
 	}
-	fmt.Println("badinit: nobody feeds the watchdog")
-	select {}
+	for {
+		time.Sleep(time.Hour) // without a timer the runtime would call it a deadlock, and end
+	}
 }
 
-// startWatchdog starts the machine's watchdog with ten seconds.
+// startWatchdog starts the machine's watchdog with ten seconds. The names of the
+// modules are in the order in which they are loaded.
 func startWatchdog() error {
 	if err := unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, ""); err != nil {
 		return err
