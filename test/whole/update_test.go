@@ -24,7 +24,7 @@ const updateObjects = "/apis/os.kubesolo.io/v1alpha1/osupdates"
 func TestUpdate(t *testing.T) {
 	t.Parallel() // with TestFaults: both wait more than they work
 	c := newChannel(t)
-	n := installed(t, c, "update-bios", false)
+	n := installed(t, c, "update-bios", false, 5*time.Minute)
 	n.testVolume(t)
 	n.apply(t, "bystander.yaml")
 	n.waitPhase(t, "bystander", "Running")
@@ -50,7 +50,7 @@ func TestUpdate(t *testing.T) {
 	})
 	t.Run("never Ready", func(t *testing.T) {
 		c.build("0.3.3", "kubesolo="+c.program("kubesolo", `package main; import "time"; func main() { time.Sleep(24 * time.Hour) }`))
-		n.badUpdate(t, "0.3.3", "0.2.0", "not found good within 4m0s")
+		n.badUpdate(t, "0.3.3", "0.2.0", "not found good within 5m0s")
 	})
 	t.Run("good after bad", func(t *testing.T) {
 		c.build("0.4.0")
@@ -66,7 +66,7 @@ func TestUpdateUEFI(t *testing.T) {
 	t.Parallel()
 	c := newChannel(t)
 	c.build("0.4.0")
-	n := installed(t, c, "update-uefi", true, vmtest.Disk{Path: c.stick()})
+	n := installed(t, c, "update-uefi", true, 15*time.Minute, vmtest.Disk{Path: c.stick()})
 	t.Run("stick", func(t *testing.T) {
 		n.waitUpdate(t, "0.4.0", update.Armed)
 		t.Logf("0.4.0: %s", n.waitUpdate(t, "0.4.0", update.Good))
@@ -85,7 +85,7 @@ func TestUpdateUEFI(t *testing.T) {
 
 // installed boots a copy of the disk image, with a stick that says where updates
 // come from.
-func installed(t *testing.T, c *channel, name string, uefi bool, more ...vmtest.Disk) *node {
+func installed(t *testing.T, c *channel, name string, uefi bool, deadline time.Duration, more ...vmtest.Disk) *node {
 	t.Helper()
 	disk, stick := filepath.Join(t.TempDir(), "disk.img"), filepath.Join(t.TempDir(), "cidata.img")
 	command(t, "cp", "--sparse=always", artefact(t, "kubesolo-os-amd64.img"), disk)
@@ -93,7 +93,7 @@ func installed(t *testing.T, c *channel, name string, uefi bool, more ...vmtest.
 		t.Fatal(err)
 	}
 	config := filepath.Join(t.TempDir(), "user-data")
-	text := "#cloud-config\nupdate:\n  source: " + c.URL + "\n  deadline: 4m\n"
+	text := "#cloud-config\nupdate:\n  source: " + c.URL + "\n  deadline: " + deadline.String() + "\n"
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
