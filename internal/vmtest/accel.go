@@ -23,6 +23,13 @@ func accelArgs(accel string) []string {
 	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
 }
 
+// SettleAccelerator has all machines of this process, and of those that it starts,
+// use what Accelerator chooses now. A KVM that hangs costs each probe its limit:
+// the small tier's forty boots once spent six minutes on that alone.
+func SettleAccelerator(ctx context.Context, kernel string) error {
+	return os.Setenv(AccelEnv, Accelerator(ctx, kernel))
+}
+
 // Accelerator chooses "kvm" or "tcg". That /dev/kvm is there proves little:
 // there are machines on which it aborts QEMU (MSR 0x10a) or hangs in the
 // guest. So a kernel is booted with it, to the panic for want of a root file

@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
+
+	"kubesolo.io/os/internal/vmtest"
 )
 
 // figure is one line of the table. Must and Aim are from the design, "" where
@@ -61,6 +63,9 @@ func (b *bench) run(ctx context.Context, ready bool) error {
 	}
 	defer os.RemoveAll(dir)
 	b.dir = dir
+	if err := vmtest.SettleAccelerator(ctx, filepath.Join(b.build, "vmlinuz")); err != nil {
+		return err
+	}
 	if err := b.sizes(); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kubesolo.io/os/internal/kmod"
+	"kubesolo.io/os/internal/vmtest"
 )
 
 // kernel is an unpacked kernel package with depmod's files.
@@ -74,7 +75,11 @@ func findKernel(t *testing.T) kernel {
 		}
 	}
 	r := release(t, dir)
-	return kernel{Image: filepath.Join(dir, "boot", "vmlinuz-"+r), Root: dir, Release: r}
+	k := kernel{Image: filepath.Join(dir, "boot", "vmlinuz-"+r), Root: dir, Release: r}
+	if err := vmtest.SettleAccelerator(t.Context(), k.Image); err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // kernelPackage reads the concrete package out of `apt-cache depends`.

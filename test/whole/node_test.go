@@ -42,6 +42,16 @@ func artefact(t *testing.T, name string) string {
 	return path
 }
 
+func TestMain(m *testing.M) {
+	if os.Getenv("KS_WHOLE") == "1" {
+		if err := vmtest.SettleAccelerator(context.Background(), "../../build/vmlinuz"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
 // node is a machine and a client of its API.
 type node struct {
 	*vmtest.VM
