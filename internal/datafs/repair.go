@@ -2,6 +2,9 @@ package datafs
 
 import (
 	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
 
 	"kubesolo.io/os/internal/blockdev"
 )
@@ -25,10 +28,22 @@ func (p *preparer) repair(ctx context.Context, d blockdev.Device, why string) (d
 // mountRepaired mounts the device, after a check when the kernel found errors
 // in it earlier. What the kernel refuses is left as it is: there a check without
 // a person begins by taking things away (of a disk with noise for its group
-// descriptors it removed the journal, and then gave up).
+// descriptors it removed the journal, and then gave up). But for one thing, which
+// a power cut does: a commit of the journal of which the disk has written some
+// sectors only has a wrong checksum, and the kernel then refuses all of it.
 func (p *preparer) mountRepaired(ctx context.Context, d blockdev.Device) error {
 	if d.Ext4 != nil && d.Ext4.HasErrors && !p.res.Formatted {
 		p.repair(ctx, d, "the kernel found errors in this ext4 earlier")
 	}
-	return p.mountDisk(d.Path, MountFlags, MountOptions)
+	err := p.mountDisk(d.Path, MountFlags, MountOptions)
+	if errors.Is(err, unix.EUCLEAN) && p.mountsWithoutJournal(d) && p.repair(ctx, d, "its journal ends in a torn write") {
+		err = p.mountDisk(d.Path, MountFlags, MountOptions)
+	}
+	return err
+}
+
+// mountsWithoutJournal tells whether it is for its journal only that the kernel
+// refuses a file system (ext4(5), noload). Nothing is written.
+func (p *preparer) mountsWithoutJournal(d blockdev.Device) bool {
+	return p.mountDisk(d.Path, MountFlags|unix.MS_RDONLY, "noload") == nil && unix.Unmount(p.Target, 0) == nil
 }
