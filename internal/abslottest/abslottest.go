@@ -26,7 +26,7 @@ func Boot(copies *abslot.Copies, write func(number int, data []byte) error) (slo
 		}
 	}
 	if !found {
-		return abslot.A, false, nil
+		return goodOfTorn(copies), false, nil
 	}
 	good, on := abslot.ParseSlot(best.good), abslot.ParseSlot(best.trial)
 	if on == abslot.None || best.tries == "0" {
@@ -47,8 +47,25 @@ func Boot(copies *abslot.Copies, write func(number int, data []byte) error) (slo
 	return on, true, nil
 }
 
-// form is the pattern of the script.
-var form = regexp.MustCompile(`^([0-9]{10})-([AB])-([ABN])-([0-3]) ([0-9a-f.]{35})$`)
+// goodOfTorn is the good slot of copies that were cut off while a try was counted:
+// the sectors agree in all but the number of tries. Without one it is A.
+func goodOfTorn(copies *abslot.Copies) abslot.Slot {
+	best, good := "", abslot.A
+	for _, b := range copies {
+		vars := load(b)
+		first, second := half.FindStringSubmatch(vars["state"]), half.FindStringSubmatch(vars["state2"])
+		if first != nil && second != nil && first[1] == second[1] && first[1] > best {
+			best, good = first[1], abslot.ParseSlot(first[2])
+		}
+	}
+	return good
+}
+
+// The patterns of the script.
+var (
+	half = regexp.MustCompile(`^([0-9]{10}-([AB])-[AB])-[0-3]$`)
+	form = regexp.MustCompile(`^([0-9]{10})-([AB])-([ABN])-([0-3]) ([0-9a-f.]{35})$`)
+)
 
 // value is what GRUB takes from a copy.
 type value struct{ generation, good, trial, tries, sums string }

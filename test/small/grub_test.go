@@ -156,7 +156,7 @@ func (d *slotDisk) boot(b slotBoot) {
 		loads = slot.String()
 	}
 	// The menu cannot know yet whether a try can be counted.
-	shown := abslot.A
+	shown := slot
 	if s, _, err := b.copies.Choose(); err == nil {
 		shown, _, _ = s.BootOnce()
 	}
@@ -254,6 +254,8 @@ func TestGRUB(t *testing.T) {
 	torn := func(first, second []byte) []byte { return append(bytes.Clone(first[:512]), second[512:]...) }
 	// A generation that GRUB cannot hold as a number.
 	goodB := abslot.State{Generation: 4294967301, Good: abslot.B, Trial: abslot.A, Tries: 1}
+	usedB := goodB
+	usedB.Tries = 0
 	boots := []slotBoot{
 		{name: "idle", copies: both(idle), wait: true},
 		{name: "idle, one damaged", copies: abslot.Copies{noise, block(idle)}, whole: true},
@@ -266,6 +268,7 @@ func TestGRUB(t *testing.T) {
 		{name: "second half damaged", copies: abslot.Copies{torn(block(armed), noise), block(armed)}},
 		{name: "one damaged", copies: abslot.Copies{noise, block(armed)}},
 		{name: "both damaged", copies: abslot.Copies{noise, torn(noise, block(armed))}, wait: true},
+		{name: "both torn while a try is counted", copies: abslot.Copies{torn(block(goodB), block(usedB)), torn(block(usedB), block(goodB))}, whole: true},
 		{name: "read-only", copies: both(armed), readOnly: true},
 		{name: "UEFI, armed", copies: both(armed), whole: true, uefi: true, wait: true},
 	}

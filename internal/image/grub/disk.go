@@ -13,7 +13,9 @@ const diskState = `
 # Partition 1 is GRUB's own; the slots are partitions 2 and 3 of the same disk.
 regexp --set=1:disk '^([^,]*),' "$root"
 
-# read_copy FILE: state and sums of a copy that is valid.
+# read_copy FILE: state and sums of a copy that is valid. A power cut while a try
+# was counted leaves one in which all but the number of tries agrees.
+set torn=
 function read_copy {
   set state=
   set sums=
@@ -23,12 +25,17 @@ function read_copy {
   if [ "$state $sums" = "$state2 $sums2" ]; then
     regexp '^[0-9]{10}-[AB]-[ABN]-[0-3] [0-9a-f.]{35}$' "$state $sums"
   else
+    set half=
+    set half2=
+    regexp --set=1:half '^([0-9]{10}-[AB]-[AB])-[0-3]$' "$state"
+    regexp --set=1:half2 '^([0-9]{10}-[AB]-[AB])-[0-3]$' "$state2"
+    if [ "$half" = "$half2" -a "$half" ">" "$torn" ]; then set torn=$half; fi
     return 1
   fi
 }
 
 # The copy that counts has the higher generation, then fewer tries left. Without
-# one slot A is started.
+# one it is the good slot of a torn one, else A.
 set generation=0
 set good=A
 set trial=N
@@ -46,6 +53,9 @@ for copy in env1 env2; do
     fi
   fi
 done
+if [ "$generation" = 0 -a "$torn" != "" ]; then
+  regexp --set=1:good '^[0-9]*-(.)' "$torn"
+fi
 set spare=env1
 if [ "$counting" = env1 ]; then set spare=env2; fi
 set slot=$good
