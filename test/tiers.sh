@@ -84,7 +84,7 @@ whole() { KS_WHOLE=1 go test -count=1 -v -timeout 75m ./test/whole; }
 
 need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base ssh openssh-client \
 	qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils /usr/share/OVMF/OVMF_CODE_4M.fd ovmf \
-	mkfs.ext4 e2fsprogs mksquashfs squashfs-tools sfdisk fdisk sgdisk gdisk nft nftables \
+	mkfs.ext4 e2fsprogs /sbin/e2fsck.static e2fsck-static mksquashfs squashfs-tools sfdisk fdisk sgdisk gdisk nft nftables \
 	mformat mtools mkfs.vfat dosfstools xorriso xorriso patchelf patchelf grub-mkimage grub-common \
 	/usr/lib/grub/i386-pc grub-pc-bin /usr/lib/grub/x86_64-efi grub-efi-amd64-bin \
 	/usr/include/seccomp.h libseccomp-dev pkg-config pkg-config

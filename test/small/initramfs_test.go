@@ -77,6 +77,12 @@ func sparse(t *testing.T, path string, size int64) string {
 	return path
 }
 
+// addRepair adds the check that guest.Repair runs.
+func addRepair(t *testing.T, stage string) {
+	t.Helper()
+	run(t, ".", "cp", "/sbin/e2fsck.static", filepath.Join(stage, "e2fsck"))
+}
+
 // dataTemplate makes the ext4 template as the image has it.
 func dataTemplate(t *testing.T, path string) {
 	t.Helper()

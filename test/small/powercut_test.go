@@ -128,6 +128,7 @@ func newCutter(t *testing.T) *cutter {
 	run(t, root, "go", "build", "-trimpath", "-o", filepath.Join(stage, "init"), "./test/small/cutinit")
 	run(t, filepath.Join(root, "solonode"), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(stage, "powercut"), "./internal/datastore/powercut")
 	dataTemplate(t, filepath.Join(stage, "data.ext4.gz"))
+	addRepair(t, stage)
 	c.initrd = filepath.Join(c.dir, "initrd")
 	pack(t, stage, c.initrd)
 	return c

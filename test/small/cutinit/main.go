@@ -103,7 +103,13 @@ func mount(disk string) error {
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(disk, target, "ext4", datafs.MountFlags, datafs.MountOptions); err != nil {
+	err := unix.Mount(disk, target, "ext4", datafs.MountFlags, datafs.MountOptions)
+	if errors.Is(err, unix.EUCLEAN) { // a torn commit, which internal/datafs repairs too
+		if _, err = guest.Repair(context.Background(), disk); err == nil {
+			err = unix.Mount(disk, target, "ext4", datafs.MountFlags, datafs.MountOptions)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("mount %s: %w", disk, err)
 	}
 	return nil
