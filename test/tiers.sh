@@ -80,7 +80,7 @@ small() { go test -count=1 -timeout 30m ./test/small; }
 # The second build proves that the same inputs give the same bytes.
 image() { make image && test/again.sh; }
 
-whole() { KS_WHOLE=1 go test -count=1 -v -timeout 75m ./test/whole; }
+whole() { KS_WHOLE=1 go test -count=1 -v -timeout 80m ./test/whole; }
 
 need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base ssh openssh-client \
 	qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils /usr/share/OVMF/OVMF_CODE_4M.fd ovmf \

@@ -23,7 +23,6 @@ func regexpMatch(t *testing.T, re, text string) bool {
 // not ours and a kernel argument that is not known: all together must not keep
 // the node from Ready, and the disk must stay as it is.
 func TestNoNetwork(t *testing.T) {
-	t.Parallel()
 	kernel := artefact(t, "vmlinuz")
 	foreign := emptyDisk(t, "foreign.img", 1)
 	command(t, "mkfs.ext4", "-q", "-L", "PHOTOS", foreign)
@@ -50,7 +49,6 @@ func TestNoNetwork(t *testing.T) {
 // TestBadCloudInit boots with a configuration file that is not YAML on the
 // data partition: it is named with its line, and the services start.
 func TestBadCloudInit(t *testing.T) {
-	t.Parallel()
 	kernel := artefact(t, "vmlinuz")
 	files := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(files, "etc-kubesolo"), 0o755); err != nil {

@@ -11,7 +11,6 @@ import (
 // TestDiskImage boots a copy of the disk image by BIOS, which grows the data
 // partition, and then by UEFI.
 func TestDiskImage(t *testing.T) {
-	t.Parallel()
 	image := artefact(t, "kubesolo-os-amd64.img")
 	built := hashFile(t, image)
 	disk := filepath.Join(t.TempDir(), "disk.img")

@@ -16,7 +16,6 @@ import (
 // does. Nothing of the system ends but what hung, and a pod beside them does not
 // notice.
 func TestFaults(t *testing.T) {
-	t.Parallel() // half of its time it waits for probes
 	kernel := artefact(t, "vmlinuz")
 	n := boot(t, vmtest.Config{
 		Name: "faults", Kernel: kernel, Initrd: artefact(t, "kubesolo-os.gz"), Append: arguments, Memory: 1536,

@@ -23,7 +23,6 @@ const updateObjects = "/apis/os.kubesolo.io/v1alpha1/osupdates"
 // BIOS: to a good one, to bad ones of which none stays, and to a good one after
 // them.
 func TestUpdate(t *testing.T) {
-	t.Parallel() // with TestFaults: both wait more than they work
 	c := newChannel(t)
 	n := installed(t, c, "update-bios", false, 5*time.Minute)
 	n.testVolume(t)
@@ -46,7 +45,6 @@ func TestUpdate(t *testing.T) {
 // TestUpdateUEFI does the same by UEFI, where GRUB writes by way of the firmware.
 // Its good version comes on a stick, which nobody has to order.
 func TestUpdateUEFI(t *testing.T) {
-	t.Parallel()
 	c := newChannel(t)
 	c.build("0.4.0")
 	const deadline = 15 * time.Minute
