@@ -277,18 +277,5 @@ func (n *node) openEvents(ctx context.Context) error {
 			n.log.Error("events of other programs are lost from now on", "err", err)
 		}
 	})
-	dev, err := event.FindPort("/sys", "/dev", event.PortName)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return boot.Degraded(err)
-	}
-	port, err := os.OpenFile(dev, os.O_WRONLY, 0)
-	if err != nil {
-		return boot.Degraded(fmt.Errorf("host channel: %w", err))
-	}
-	n.events.Attach(event.NewStream(port, 4096))
-	boot.Note(ctx, "host channel %s", dev)
-	return nil
+	return n.openHostChannel(ctx)
 }

@@ -2,7 +2,9 @@ package event
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -145,22 +147,45 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+func addPort(t *testing.T, sysfs, port, name string) {
+	t.Helper()
+	dir := filepath.Join(sysfs, "class/virtio-ports", port)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "name"), []byte(name+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestFindPort(t *testing.T) {
 	sysfs := t.TempDir()
-	for port, name := range map[string]string{"vport0p1": "io.kubesolo.kubeconfig\n", "vport0p2": PortName + "\n"} {
-		dir := filepath.Join(sysfs, "class/virtio-ports", port)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "name"), []byte(name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	addPort(t, sysfs, "vport0p1", "io.kubesolo.kubeconfig")
+	addPort(t, sysfs, "vport0p2", PortName)
 	if got, err := FindPort(sysfs, "/dev", PortName); err != nil || got != "/dev/vport0p2" {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if _, err := FindPort(sysfs, "/dev", "org.other"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want os.ErrNotExist", err)
+	}
+}
+
+// A port of TestPanicUEFI came after the step that looked for it, and the host
+// heard nothing of that boot.
+func TestWaitPort(t *testing.T) {
+	sysfs := t.TempDir()
+	news := []string{"io.kubesolo.kubeconfig", PortName} // one port comes after the other
+	got, err := WaitPort(t.Context(), sysfs, "/dev", PortName, func(context.Context) error {
+		addPort(t, sysfs, fmt.Sprintf("vport0p%d", 3-len(news)), news[0])
+		news = news[1:]
+		return nil
+	})
+	if err != nil || got != "/dev/vport0p2" || len(news) != 0 {
+		t.Errorf("got %q, %v with %q still to come", got, err, news)
+	}
+	over := errors.New("no more news")
+	if _, err := WaitPort(t.Context(), sysfs, "/dev", "org.other", func(context.Context) error { return over }); !errors.Is(err, over) {
+		t.Errorf("got %v, want %v", err, over)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -72,21 +71,4 @@ func Serve(conn *net.UnixConn, sink Sink) error {
 			sink.Emit(e)
 		}
 	}
-}
-
-// FindPort gives the device node of the virtio-serial port with that name, by
-// the names under <sysfs>/class/virtio-ports (there is no udev to make
-// /dev/virtio-ports). The error is os.ErrNotExist when the machine has none.
-func FindPort(sysfs, dev, name string) (string, error) {
-	names, err := filepath.Glob(filepath.Join(sysfs, "class/virtio-ports/*/name"))
-	if err != nil {
-		return "", fmt.Errorf("virtio port %s: %w", name, err)
-	}
-	for _, file := range names {
-		content, err := os.ReadFile(file)
-		if err == nil && strings.TrimSpace(string(content)) == name {
-			return filepath.Join(dev, filepath.Base(filepath.Dir(file))), nil
-		}
-	}
-	return "", fmt.Errorf("virtio port %s: %w", name, os.ErrNotExist)
 }

@@ -10,22 +10,23 @@ import (
 // Config describes one virtual machine. The zero value of a field is its
 // default; either Kernel, ISO or a bootable disk has to be given.
 type Config struct {
-	Name      string   // for messages and the transcript's file name
-	Kernel    string   // vmlinuz for a direct boot
-	Initrd    string   // with Kernel
-	Append    string   // kernel arguments, with Kernel
-	ISO       string   // CD-ROM image, first in the boot order
-	Disks     []Disk   // virtio-blk, in this order vda, vdb, ...
-	UEFI      bool     // OVMF instead of SeaBIOS
-	UEFIVars  string   // variable store to keep between boots; default: a fresh private copy
-	Memory    int      // MiB, default 2048
-	CPUs      int      // default 2
-	NIC       *NIC     // nil: no network device at all
-	Ports     []string // extra virtio-serial port names; see VM.Port
-	Reboots   bool     // let the guest reboot; default: a reboot ends QEMU
-	Accel     string   // default: the result of Accelerator
-	Extra     []string // further QEMU arguments
-	ProbeWith string   // kernel to probe KVM with, default Kernel
+	Name       string   // for messages and the transcript's file name
+	Kernel     string   // vmlinuz for a direct boot
+	Initrd     string   // with Kernel
+	Append     string   // kernel arguments, with Kernel
+	ISO        string   // CD-ROM image, first in the boot order
+	Disks      []Disk   // virtio-blk, in this order vda, vdb, ...
+	UEFI       bool     // OVMF instead of SeaBIOS
+	UEFIVars   string   // variable store to keep between boots; default: a fresh private copy
+	Memory     int      // MiB, default 2048
+	CPUs       int      // default 2
+	NIC        *NIC     // nil: no network device at all
+	Ports      []string // extra virtio-serial port names; see VM.Port
+	LateEvents bool     // EventsPort comes with VM.PlugEvents, not with the machine
+	Reboots    bool     // let the guest reboot; default: a reboot ends QEMU
+	Accel      string   // default: the result of Accelerator
+	Extra      []string // further QEMU arguments
+	ProbeWith  string   // kernel to probe KVM with, default Kernel
 }
 
 // Disk is one virtio-blk disk. Files ending in .qcow2 are that, others raw.
@@ -70,8 +71,10 @@ func (c Config) args(accel string, ports []string, vars string) []string {
 	}
 	a = append(a, accelArgs(accel)...)
 	for i, name := range ports {
-		a = append(a, "-chardev", fmt.Sprintf("socket,id=port%d,fd=%d", i, firstFD+1+i),
-			"-device", fmt.Sprintf("virtserialport,chardev=port%d,name=%s", i, name))
+		a = append(a, "-chardev", fmt.Sprintf("socket,id=port%d,fd=%d", i, firstFD+1+i))
+		if !c.LateEvents || name != EventsPort {
+			a = append(a, "-device", fmt.Sprintf("virtserialport,chardev=port%d,name=%s", i, name))
+		}
 	}
 	if !c.Reboots {
 		a = append(a, "-no-reboot")

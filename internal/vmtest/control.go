@@ -29,6 +29,11 @@ func (v *VM) Unplug(ctx context.Context, device string) error {
 	return v.qmp.do(ctx, "device_del", map[string]any{"id": device}, nil)
 }
 
+// PlugEvents adds the port that Config.LateEvents held back.
+func (v *VM) PlugEvents(ctx context.Context) error {
+	return v.qmp.do(ctx, "device_add", map[string]any{"driver": "virtserialport", "chardev": "port0", "name": EventsPort}, nil)
+}
+
 // Forwarded gives the port on 127.0.0.1 that leads to the guest's TCP port.
 func (v *VM) Forwarded(ctx context.Context, guest int) (int, error) {
 	var text string
