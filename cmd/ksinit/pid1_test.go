@@ -54,8 +54,16 @@ func startPID1(t *testing.T) *pid1 {
 		t.Fatal(err)
 	}
 	_ = w.Close()
-	go func() { _, _ = io.Copy(p, r) }()
-	go func() { p.end <- p.cmd.Wait() }()
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(p, r)
+	}()
+	go func() {
+		err := p.cmd.Wait()
+		<-copied // its last line is still in the pipe now and then
+		p.end <- err
+	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		if t.Failed() {
