@@ -14,11 +14,11 @@ import (
 
 func main() {
 	// First of all: a SIGHUP that nobody asked for ends a Go program, and
-	// the end of PID 1 is a kernel panic. The list is explicit because
-	// Notify without one also delivers the runtime's own SIGURG.
+	// the end of PID 1 is a kernel panic. So does a SIGSEGV that somebody
+	// sends, unless it is asked for; one of our own making is a Go panic
+	// in either case.
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR, unix.SIGPIPE, unix.SIGALRM)
+	signal.Notify(signals, allSignals()...)
 
 	if os.Getpid() != 1 {
 		os.Exit(command(filepath.Base(os.Args[0]), os.Args[1:]))
@@ -39,6 +39,18 @@ func main() {
 		restart()
 	}
 	system(signals)
+}
+
+// allSignals are those that can be asked for. SIGCHLD is the reaper's, SIGURG the
+// runtime's own, many times a second.
+func allSignals() []os.Signal {
+	var all []os.Signal
+	for sig := unix.Signal(1); sig <= 64; sig++ { // _NSIG of signal(7)
+		if sig != unix.SIGURG && sig != unix.SIGCHLD {
+			all = append(all, sig)
+		}
+	}
+	return all
 }
 
 // system is PID 1 of the running system. It never returns.
