@@ -98,6 +98,7 @@ func (n *node) report(state, message string, took time.Duration) {
 
 // end is the last thing that happens.
 func (n *node) end(a action) {
+	n.events.Close(time.Second) // or a host now and then misses the last one
 	n.console.wait()
 	command := unix.LINUX_REBOOT_CMD_RESTART
 	switch a {

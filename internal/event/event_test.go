@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestEncode(t *testing.T) {
@@ -213,4 +214,24 @@ func TestLogForgetsEndedStreams(t *testing.T) {
 	if got := seen.Events(); len(got) != 2 || got[1].Name != "b" || got[1].Time == 0 {
 		t.Errorf("the sink got %v", got)
 	}
+}
+
+// The last event of a boot is out before the machine is switched off.
+func TestLogClose(t *testing.T) {
+	r, w := io.Pipe()
+	log := NewLog(4)
+	log.Attach(NewStream(w, 4))
+	log.Emit(Event{Type: Shutdown, State: "done"})
+	read := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(r).ReadString('\n')
+		read <- line
+	}()
+	log.Close(time.Minute)
+	if line := <-read; !strings.Contains(line, `"done"`) {
+		t.Errorf("got %q", line)
+	}
+	_, nobody := io.Pipe()
+	log.Attach(NewStream(nobody, 4))
+	log.Close(time.Millisecond) // returns, though nobody reads
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Log keeps the last events of this boot and passes each on to its streams.
@@ -55,6 +56,24 @@ func (l *Log) Attach(s *Stream) {
 		s.Emit(e)
 	}
 	l.streams = append(l.streams, s)
+}
+
+// Close ends all streams after what they have queued, and waits for that, at
+// most for limit: one whose reader stands still is left.
+func (l *Log) Close(limit time.Duration) {
+	l.mu.Lock()
+	streams := l.streams
+	l.streams = nil
+	l.mu.Unlock()
+	over := time.After(limit)
+	for _, s := range streams {
+		s.Close()
+		select {
+		case <-s.Done():
+		case <-over:
+			return
+		}
+	}
 }
 
 // Stream writes events to a writer that may block for ever, such as a

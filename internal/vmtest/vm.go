@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,8 +33,9 @@ type VM struct {
 	console *console
 	qmp     *qmp
 	ports   map[string]*Port
-	dir     string        // private files, removed at the end
-	done    chan struct{} // closed after exit is set
+	readers sync.WaitGroup // of ports
+	dir     string         // private files, removed at the end
+	done    chan struct{}  // closed after exit is set
 	exit    Exit
 }
 
@@ -120,6 +122,7 @@ func (v *VM) start(ports []string) error {
 	}
 	v.qmp = newQMP(ours[0])
 	started := make(chan error)
+	v.readers.Add(len(ports))
 	go v.follow(started, ours)
 	err = <-started
 	for _, f := range v.cmd.ExtraFiles {
@@ -134,6 +137,7 @@ func (v *VM) start(ports []string) error {
 		v.ports[name] = p
 		go func() {
 			_, _ = io.Copy(p, ours[1+i]) // ends with QEMU
+			v.readers.Done()
 			<-v.done
 			p.end(v.exitError())
 		}()
@@ -167,6 +171,8 @@ func (v *VM) follow(started chan<- error, conns []net.Conn) {
 			v.exit.Reason = "killed"
 		}
 	}
+	// What the guest said last may still be on its way when QEMU is gone.
+	v.readers.Wait()
 	os.RemoveAll(v.dir)
 	close(v.done)
 	v.console.end(v.exitError())

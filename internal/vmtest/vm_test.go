@@ -3,7 +3,9 @@ package vmtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,6 +125,21 @@ func TestQMP(t *testing.T) {
 	}
 	if exit, err := v.Wait(ctx); err != nil || exit.Reason != "host-qmp-system-reset" {
 		t.Errorf("exit %+v, %v", exit, err)
+	}
+}
+
+// What a machine says just before its end is all there after it: "done" of a
+// shutdown was missing now and then.
+func TestPortsToTheLastByte(t *testing.T) {
+	const size = 32 << 20 // more than the socket holds
+	v := &VM{console: newConsole(nil), ports: map[string]*Port{}, done: make(chan struct{})}
+	v.cmd = exec.Command("sh", "-c", fmt.Sprintf(`read line <&3; echo '{"return": {}}' >&3; head -c %d /dev/zero >&4`, size))
+	if err := v.start([]string{"port"}); err != nil {
+		t.Fatal(err)
+	}
+	<-v.Died()
+	if text, _, _ := v.ports["port"].from(0); len(text) != size {
+		t.Errorf("%d bytes, want %d", len(text), size)
 	}
 }
 
