@@ -45,21 +45,33 @@ type slots struct {
 
 var errNoSlots = errors.New("not started from a slot of an installed disk")
 
+// notKept is why a trial is no good though the node may well get Ready in it: with
+// an empty cluster in memory, the other one being on a data partition that this
+// version cannot use.
+const notKept = "the data partition could not be mounted for writing: all that the cluster has would be lost with this version"
+
 // readSlots says what this boot is: an ordinary one, a trial, or one after a trial
 // that failed. Copies that a power cut tore are mended.
 func (n *node) readSlots(ctx context.Context) error {
 	s := &slots{running: abslot.ParseSlot(n.args.Slot), problem: errNoSlots}
-	defer func() {
-		n.mu.Lock()
-		n.slots = s
-		n.mu.Unlock()
-	}()
+	outcome, err := n.lookAtSlots(ctx, s)
+	s.onTrial = outcome == abslot.TrialRunning
+	n.mu.Lock()
+	n.slots = s
+	n.mu.Unlock()
+	if s.onTrial {
+		n.beginTrial(s)
+	}
+	return err
+}
+
+func (n *node) lookAtSlots(ctx context.Context, s *slots) (outcome abslot.Outcome, err error) {
 	if s.running == abslot.None {
 		boot.Note(ctx, "%v", errNoSlots)
-		return nil
+		return outcome, nil
 	}
 	if s.disk, s.problem = bootenv.Find("/sys", "/dev"); s.problem != nil {
-		return boot.Degraded(fmt.Errorf("no updates: %w", s.problem))
+		return outcome, boot.Degraded(fmt.Errorf("no updates: %w", s.problem))
 	}
 	var notes []error
 	var mended bool
@@ -71,19 +83,16 @@ func (n *node) readSlots(ctx context.Context) error {
 		boot.Note(ctx, "a copy of the slot state was damaged, and is mended")
 	}
 	s.verdict = readVerdict(filepath.Join(updateDir, verdictFile))
-	outcome := s.state.Outcome(s.running, n.args.Trial)
+	outcome = s.state.Outcome(s.running, n.args.Trial)
 	boot.Note(ctx, "%v runs (%v): %v", s.running, outcome, s.state)
-	switch outcome {
-	case abslot.TrialRunning:
-		n.beginTrial(s)
-	case abslot.TrialFailed:
+	if outcome == abslot.TrialFailed {
 		reason := "its kernel could not be loaded"
 		if s.state.Tries == 0 {
 			reason = fmt.Sprintf("%d starts without a verdict: %s", abslot.MaxTries, n.lastBoot)
 		}
 		notes = append(notes, fmt.Errorf("slot %v: %s: slot %v is used", s.state.Trial, reason, s.running), s.giveUp(reason))
 	}
-	return boot.Degraded(errors.Join(notes...))
+	return outcome, boot.Degraded(errors.Join(notes...))
 }
 
 // giveUp ends the trial in the environment block, and keeps the reason first: what
@@ -129,17 +138,25 @@ func readVerdict(path string) *control.Verdict {
 }
 
 // beginTrial gives the trial its time. A service in a crash loop ends it too (see
-// trialFails), and the watchdog and the kernel's panic end what hangs.
+// trialFails), and the watchdog and the kernel's panic end what hangs. One without
+// the data of the node ends at once, unless it was asked for that.
 func (n *node) beginTrial(s *slots) {
-	s.onTrial, s.deadline = true, trialDeadline
+	deadline := trialDeadline
 	if d := n.config.Update.Deadline; d > 0 {
-		s.deadline = time.Duration(d)
+		deadline = time.Duration(d)
 	}
-	n.console.line("ok", "slot %v is on trial until %.0f s: it must be found good by then", s.running, s.deadline.Seconds())
-	left := s.deadline - time.Duration(event.Now()*float64(time.Second))
+	s.mu.Lock()
+	s.deadline = deadline
+	s.mu.Unlock()
+	if !n.kept && !n.args.NoPersist {
+		n.trialFails(notKept)
+		return
+	}
+	n.console.line("ok", "slot %v is on trial until %.0f s: it must be found good by then", s.running, deadline.Seconds())
+	left := deadline - time.Duration(event.Now()*float64(time.Second))
 	n.background("trial", func() {
 		time.Sleep(left)
-		n.trialFails(fmt.Sprintf("not found good within %v", s.deadline))
+		n.trialFails(fmt.Sprintf("not found good within %v", deadline))
 	})
 }
 
@@ -190,6 +207,9 @@ func (n *node) handleSlots(r control.Request, send func(any) error) error {
 			return nil
 		}
 		return s.giveUp(r.Reason) // of what is armed and was not started
+	}
+	if !n.kept {
+		return fmt.Errorf("slot %v is not changed to: %s", s.running, notKept)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
