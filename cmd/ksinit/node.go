@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ type node struct {
 	watchdog   *watchdog
 	bootLog    *bootlog.Recorder
 	mark       *bootlog.Mark     // of this boot; nil until that of the last was read
-	exits      map[string]string // by service: why it ended, as the console said it last
+	exits      map[string]string // by service why it ended, by check how it stood: as the console said it last
 
 	mediumMu sync.Mutex
 	medium   func() error // lets go of the medium with updates; nil: none is mounted
@@ -131,7 +132,7 @@ func (n *node) Emit(e event.Event) {
 	case event.Service:
 		n.showService(e)
 	case event.Health:
-		n.log.Info("health", "name", e.Name, "state", e.State, "message", e.Message)
+		n.showHealth(e)
 	case event.Ready:
 		n.console.line("ok", "node is ready: %s", e.Message)
 		n.log.Info("node is ready", "version", e.Message)
@@ -156,6 +157,20 @@ func (n *node) showService(e event.Event) {
 		n.console.line("failed", "service %s: %s", e.Name, e.Message)
 		n.trialFails("service " + e.Name + " is in a crash loop: " + e.Message)
 	}
+}
+
+// showHealth tells a serial line what the page tells a screen: what the node waits
+// for, and what was well and is no more. Another message alone is no line.
+func (n *node) showHealth(e event.Event) {
+	n.log.Info("health", "name", e.Name, "state", e.State, "message", e.Message)
+	if !n.exitIsNew("check "+e.Name, e.State) {
+		return
+	}
+	state := e.State
+	if state == "bad" { // event.Health
+		state = "degraded"
+	}
+	n.console.line(state, "%s", strings.TrimSuffix("health "+e.Name+": "+e.Message, ": "))
 }
 
 // exitIsNew remembers why a service ended, and tells whether that is another

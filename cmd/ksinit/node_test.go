@@ -9,6 +9,29 @@ import (
 	"kubesolo.io/os/internal/event"
 )
 
+// What the node waits for is a line when its state changes, not at each message.
+func TestShowHealth(t *testing.T) {
+	var screen strings.Builder
+	n := &node{console: newConsole(&screen), log: slog.New(slog.DiscardHandler), events: event.NewLog(16), exits: map[string]string{}}
+	for _, e := range []event.Event{
+		{State: "waiting", Message: "no kubeconfig yet"}, {State: "waiting", Message: "connection refused"},
+		{State: "ok"}, {State: "bad", Message: "timeout"}, {State: "ok"},
+	} {
+		e.Type, e.Name = event.Health, "api"
+		n.Emit(e)
+	}
+	n.console.wait()
+	got := regexp.MustCompile(`(?m)^\[.*?\] `).ReplaceAllString(screen.String(), "")
+	want := `waiting   health api: no kubeconfig yet
+ok        health api
+degraded  health api: timeout
+ok        health api
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // A service that ends for the same reason again and again is one line, and
 // another one when it is given up as failed; after it was ready it is news again.
 func TestShowServiceOnce(t *testing.T) {

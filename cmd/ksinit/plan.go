@@ -99,7 +99,8 @@ func (n *node) boot(ctx context.Context) error {
 		return err
 	}
 	n.log.Info("timeline", "total", time.Since(begin), "steps", boot.Timeline(n.results))
-	n.console.line("ok", "boot: %d steps in %.2f s; services are starting", len(n.results), time.Since(begin).Seconds())
+	n.console.line("ok", "boot: %d steps in %.2f s, version %s; services are starting",
+		len(n.results), time.Since(begin).Seconds(), imageVersion("/etc/os-release"))
 	return nil
 }
 
