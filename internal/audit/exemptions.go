@@ -17,6 +17,8 @@ func Exemptions() []Exemption {
 		{setting, "net.ipv4.ip_local_reserved_ports", "Talos", "all ports of the node are below the range from which outgoing connections take theirs (32768)"},
 		{setting, "net.ipv4.tcp_sack=0, tcp_timestamps=0", "KSPP", "they cost throughput on bad links, which edge nodes have"},
 		{setting, "kernel.ctrl-alt-del=0", "Talos", "ksinit takes the keys over itself (reboot(2) CAD_OFF) and stops the node in order"},
+		{setting, "net.netfilter.nf_conntrack_max=1048576", "Bottlerocket", "kube-proxy sets it by the processors (32768 each, 131072 at least): a million entries are 300 MB of the memory of a small machine"},
+		{argument, "consoleblank=0", "Talos", "it is what kernels since 4.20 do without the argument"},
 		{argument, "pti=on", "KSPP, Talos", "the kernel switches page table isolation on for each processor that needs it; on the others every system call would pay for nothing"},
 		{argument, "init_on_free=1", "KSPP", "init_on_alloc=1 already zeroes what is used again; zeroing twice costs memory bandwidth"},
 		{argument, "mitigations=auto,nosmt", "KSPP", "it halves the processors of small machines, whose pods mostly trust each other; auto, the default, is in force"},
