@@ -37,10 +37,11 @@ type Disk struct {
 }
 
 // NIC is a virtio network card on QEMU's user-mode network (10.0.2.0/24, DHCP
-// server 10.0.2.2, DNS 10.0.2.3).
+// server 10.0.2.2, DNS 10.0.2.3) or the same of another network.
 type NIC struct {
-	Forward  []int // guest TCP ports reachable on 127.0.0.1; see VM.Forwarded
-	Restrict bool  // the guest reaches nothing outside; forwards still work
+	Network  string // "10.0.7.0/24"; default as above
+	Forward  []int  // guest TCP ports reachable on 127.0.0.1; see VM.Forwarded
+	Restrict bool   // the guest reaches nothing outside; forwards still work
 }
 
 // Names of the two ports that KubeSolo OS serves; always present.
@@ -142,6 +143,9 @@ func (d Disk) device(i, boot int) string {
 
 func (n NIC) netdev() string {
 	s := "user,id=net0"
+	if n.Network != "" {
+		s += ",net=" + n.Network
+	}
 	if n.Restrict {
 		s += ",restrict=on"
 	}

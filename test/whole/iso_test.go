@@ -13,7 +13,7 @@ import (
 
 // TestISO boots the ISO twice on one data disk: first by BIOS on an empty disk,
 // with all checks of a running node, then by UEFI and with a clock that fell
-// back to 2011.
+// back to 2011, in another network.
 func TestISO(t *testing.T) {
 	config := vmtest.Config{
 		Name: "iso-bios", ISO: artefact(t, "kubesolo-os-amd64.iso"),
@@ -43,8 +43,11 @@ func TestISO(t *testing.T) {
 	}
 	t.Run("second boot, UEFI", func(t *testing.T) {
 		config.Name, config.UEFI, config.Extra = "iso-uefi", true, rtc("2011-01-01")
+		// It was carried to another network meanwhile.
+		config.NIC = &vmtest.NIC{Network: "10.0.7.0/24", Forward: []int{apiPort}, Restrict: true}
 		booted := time.Now()
 		n := boot(t, config)
+		n.testOtherNetwork(t)
 		var m struct{ Data map[string]string }
 		if err := n.api.Do(t.Context(), "GET", path("configmaps", "kept"), nil, &m); err != nil || m.Data["key"] != "value of the first boot" {
 			t.Errorf("config map: %v, %v", m.Data, err)
@@ -68,6 +71,32 @@ func TestISO(t *testing.T) {
 		n.shutDown(t)
 		mustBeClean(t, config.Disks[0].Path)
 	})
+}
+
+// testOtherNetwork: the node has an address of this network, and is reached by the
+// one of the first, for which pods, certificates and tokens were made. CoreDNS, of
+// the first boot too, is ready: it asks the API server by a token.
+func (n *node) testOtherNetwork(t *testing.T) {
+	t.Helper()
+	n.waitEvent(t, podLimit, func(e event.Event) bool {
+		return e.Type == event.Step && e.Name == "network" && e.State == "ok" &&
+			strings.Contains(e.Message, "10.0.7.15/24") && strings.Contains(e.Message, "node 10.0.2.15 (kept)")
+	})
+	var nodes struct {
+		Items []struct {
+			Status struct {
+				Addresses []struct{ Type, Address string }
+			}
+		}
+	}
+	if err := n.api.Do(t.Context(), "GET", "/api/v1/nodes", nil, &nodes); err != nil || len(nodes.Items) != 1 {
+		t.Fatalf("nodes: %v, %v", nodes, err)
+	}
+	for _, a := range nodes.Items[0].Status.Addresses {
+		if a.Type == "InternalIP" && a.Address != "10.0.2.15" {
+			t.Errorf("the node's address is %s now", a.Address)
+		}
+	}
 }
 
 // testSystem: the node is Ready with a fresh lease, every pod of kube-system

@@ -68,7 +68,7 @@ func (b Builder) Build(ctx context.Context, p Program) (string, error) {
 	}
 	key := stamp.Key(b.Run.Version("go"), strings.Join(args, "\n"), sources)
 	if b.Stamps.Fresh("go-"+p.Name, key) {
-		return out, nil
+		return out, b.lockModules(out)
 	}
 	if err := os.MkdirAll(b.Out, 0o755); err != nil {
 		return "", err
@@ -77,7 +77,7 @@ func (b Builder) Build(ctx context.Context, p Program) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("program %s: %w", p.Name, err)
 	}
-	return out, b.Stamps.Done("go-"+p.Name, key, out)
+	return out, errors.Join(b.Stamps.Done("go-"+p.Name, key, out), b.lockModules(out))
 }
 
 // sources hashes the module's requirements and the directories of all packages of this
@@ -144,8 +144,11 @@ func (b Builder) Components(ctx context.Context, dir string, progress func(name 
 		if err := b.component(ctx, c, dir, out, progress); err != nil {
 			return nil, fmt.Errorf("component %s: %w", c.Name, err)
 		}
-		b.Lock.Add(inputs.Input{Name: c.Name, Kind: "go-module", Version: c.Version, Origin: c.Module})
+		b.Lock.Add(inputs.Input{Name: c.Name, Kind: "component", Version: c.Version, Origin: c.Module})
 		for _, o := range c.Outputs {
+			if err := b.lockModules(filepath.Join(out, o)); err != nil {
+				return nil, fmt.Errorf("component %s: %w", c.Name, err)
+			}
 			if c.Install != "" {
 				installed[strings.TrimPrefix(filepath.Join(c.Install, o), "/")] = filepath.Join(out, o)
 			}

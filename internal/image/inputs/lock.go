@@ -22,10 +22,11 @@ import (
 // Input is one thing the image was made from.
 type Input struct {
 	Name    string `json:"name"`
-	Kind    string `json:"kind"` // debian-package, file, release, go-module, image, tool
+	Kind    string `json:"kind"` // debian-package, file, release, component, go-module, image, tool
 	Version string `json:"version,omitempty"`
 	Origin  string `json:"origin"`           // path in the archive, URL, file name, module path
 	SHA256  string `json:"sha256,omitempty"` // of the bytes that were used
+	GoSum   string `json:"goSum,omitempty"`  // of a Go module, as go.sum has it ("h1:...")
 	Size    int64  `json:"size,omitempty"`
 }
 
@@ -44,13 +45,13 @@ func (l *Lock) Add(in Input) {
 	}
 }
 
-// List returns the inputs in the order of kind, name, origin.
+// List returns the inputs in the order of kind, name, origin, version.
 func (l *Lock) List() []Input {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := slices.Clone(l.inputs)
 	slices.SortFunc(list, func(a, b Input) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Origin, b.Origin))
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Version, b.Version))
 	})
 	return list
 }
