@@ -31,7 +31,7 @@ func audit(args []string) error {
 	}
 	findings, err := image.AuditFile(*repo, *config)
 	if err != nil {
-		return err
+		return fmt.Errorf("audit --config %s --repo %s: %w", *config, *repo, err)
 	}
 	if *output == "json" {
 		if findings == nil {

@@ -39,7 +39,7 @@ func build(ctx context.Context, args []string) error {
 	fs.StringVar(&c.CoreGZ, "core-gz", "", "Tiny Core's core.gz or corepure64.gz, a `file`")
 	fs.StringVar(&c.KernelImage, "kernel-image", "", "bzImage `file` instead of Debian's newest kernel")
 	fs.StringVar(&c.KernelModules, "kernel-modules", "", "module `directory` of that kernel")
-	fs.StringVar(&c.KernelConfig, "kernel-config", "", "its configuration `file`, for the audit")
+	fs.StringVar(&c.KernelConfig, "kernel-config", "", "its configuration `file`, for the audit (default: looked for in it and beside it)")
 	fs.StringVar(&c.KubeSolo, "kubesolo", "source", "source, a release `tag` like v1.2.0, or a file (binary or .tar.gz)")
 	fs.StringVar(&c.KubeSoloURL, "kubesolo-url", "", "base `URL` of releases (default: KubeSolo's own)")
 	fs.StringVar(&c.KubeSoloSHA256, "kubesolo-sha256", "", "`hash` that the release or file must have")
@@ -48,6 +48,7 @@ func build(ctx context.Context, args []string) error {
 	fs.IntVar(&c.Level, "level", 19, "zstd `level` of the root, 1 (fast) to 22 (small)")
 	fs.StringVar(&c.Block, "block", "1M", "squashfs block `size` of the root")
 	fs.StringVar(&c.Until, "until", "", "stop after this `step`: "+strings.Join(image.Steps(), ", "))
+	fs.Var((*words)(&c.Need), "need", "also install `programs` (or files, by their path), for what comes after the build")
 	quiet := fs.Bool("quiet", false, "no progress lines")
 	fs.Func("replace", "use a file in place of building: `name=file` (ksinit, ksagent, kubesolo)", func(s string) error {
 		name, file, ok := strings.Cut(s, "=")
@@ -67,11 +68,11 @@ func build(ctx context.Context, args []string) error {
 	if c.Epoch, err = epoch(ctx); err != nil {
 		return err
 	}
-	table, err := image.Build(ctx, c)
-	if err != nil || c.Until != "" {
+	result, err := image.Build(ctx, c)
+	if err != nil {
 		return err
 	}
-	return table.Print(os.Stdout)
+	return result.Print(os.Stdout)
 }
 
 // epoch is SOURCE_DATE_EPOCH, else the time of the last commit, else a fixed day.

@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"kubesolo.io/os/internal/image/tool"
 	"kubesolo.io/os/internal/kubeapi"
 	"kubesolo.io/os/internal/vmrun"
 )
@@ -78,10 +80,15 @@ func runVerb(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	default:
 		return fmt.Errorf("run: -o %s: want text or json", *output)
 	}
+	if *detach && (o.Console || o.ExitWhenReady) {
+		return errors.New("run: --detach goes neither with --console nor with --exit-when-ready")
+	}
+	// Before --detach, whose output goes to a file; and not to stdout, which may be JSON.
+	say := func(format string, a ...any) { fmt.Fprintf(stderr, format+"\n", a...) }
+	if err := tool.New(nil, time.Now()).Need(ctx, say, o.Needs()...); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
 	if *detach {
-		if o.Console || o.ExitWhenReady {
-			return errors.New("run: --detach goes neither with --console nor with --exit-when-ready")
-		}
 		rest := slices.DeleteFunc(slices.Clone(args), func(a string) bool {
 			return strings.TrimLeft(a, "-") == "detach" || strings.HasPrefix(strings.TrimLeft(a, "-"), "detach=")
 		})

@@ -51,6 +51,10 @@ type Config struct {
 	Block string // block size of the root
 	Until string // stop after this step ("" = all): kernel, programs, root, initramfs, iso
 
+	// Need are more programs and files that are to be there (see tool.Missing): for what
+	// comes after the build, so that nobody learns of them an hour later.
+	Need []string
+
 	Progress io.Writer // lines for people
 }
 
@@ -75,6 +79,7 @@ type Builder struct {
 	installed map[string]string // path in the root -> host file, of the components
 	rootParts []Part
 	trusted   []byte // root.json
+	warnings  []string
 }
 
 // ErrConfig is wrapped by errors about what was asked for.
@@ -84,29 +89,29 @@ func (b *Builder) path(elem ...string) string {
 	return filepath.Join(append([]string{b.c.Out}, elem...)...)
 }
 
-// Build builds the image and returns the table of sizes.
-func Build(ctx context.Context, c Config) (Sizes, error) {
+// Build builds the image and returns what to tell about it.
+func Build(ctx context.Context, c Config) (Result, error) {
 	if err := check(&c); err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
 	unlock, err := lock(ctx, c)
 	if err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
 	defer unlock()
 	log, err := os.Create(filepath.Join(c.Out, "build.log"))
 	if err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
 	defer func() { _ = log.Close() }() // a log
 	b := &Builder{c: c, run: tool.New(log, c.Epoch), stamps: stamp.Store{Dir: filepath.Join(c.Out, "stamps")},
 		lock: &inputs.Lock{}, start: time.Now()}
 	b.deb = inputs.Debian{Run: b.run, Cache: b.path("cache/debian")}
 	if b.trusted, err = b.trustedRoot(); err != nil { // before an hour is spent
-		return Sizes{}, err
+		return Result{}, err
 	}
 	steps := []struct {
 		name string
@@ -118,21 +123,22 @@ func Build(ctx context.Context, c Config) (Sizes, error) {
 	for _, s := range steps {
 		began := time.Now()
 		if err := s.run(ctx); err != nil {
-			return Sizes{}, fmt.Errorf("%s: %w", s.name, err)
+			return Result{}, fmt.Errorf("%s: %w", s.name, err)
 		}
 		b.say("%-10s done in %.1f s", s.name, time.Since(began).Seconds())
 		if s.name == c.Until {
-			return Sizes{}, nil
+			return Result{Warnings: b.warnings}, nil
 		}
 	}
 	text, err := b.lock.Encode(c.Epoch.Unix())
 	if err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
 	if err := os.WriteFile(b.path("inputs.lock.json"), text, 0o644); err != nil {
-		return Sizes{}, err
+		return Result{}, err
 	}
-	return b.writeSizes()
+	sizes, err := b.writeSizes()
+	return Result{Sizes: sizes, Warnings: b.warnings}, err
 }
 
 func check(c *Config) error {
@@ -151,6 +157,9 @@ func check(c *Config) error {
 	case (c.KernelImage == "") != (c.KernelModules == ""):
 		return fmt.Errorf("KERNEL_IMAGE=%s KERNEL_MODULES=%s: %w: give both (bzImage and module directory) or none",
 			c.KernelImage, c.KernelModules, ErrConfig)
+	case c.KernelConfig != "" && c.KernelImage == "":
+		return fmt.Errorf("KERNEL_CONFIG=%s: %w: it is only used with KERNEL_IMAGE= and KERNEL_MODULES=; Debian's kernel brings its own",
+			c.KernelConfig, ErrConfig)
 	case c.Until != "" && !slices.Contains(Steps(), c.Until):
 		return fmt.Errorf("until %s: %w: the steps are %v", c.Until, ErrConfig, Steps())
 	}
@@ -172,18 +181,22 @@ func (b *Builder) say(format string, args ...any) {
 	}
 }
 
+// warn says a thing at once, and again at the end.
+func (b *Builder) warn(format string, args ...any) {
+	b.warnings = append(b.warnings, fmt.Sprintf(format, args...))
+	b.say("warning: %s", b.warnings[len(b.warnings)-1])
+}
+
 // tools makes sure that the host has what the asked-for build runs.
 func (b *Builder) tools(ctx context.Context) error {
 	need := []string{"go", "apt-get", "dpkg-deb", "depmod", "mksquashfs", "mkfs.ext4", "mformat", "xorriso", "grub-mkimage", "xz",
 		filepath.Join(grub.Dir(grub.BIOS), "boot_hybrid.img"), filepath.Join(grub.Dir(grub.UEFI), "moddep.lst")}
 	need = append(need, gobuild.HostNeeds()...)
+	need = append(need, b.c.Need...)
 	if b.c.Base == "tinycore" {
 		need = append(need, "patchelf")
 	}
-	if missing := tool.Missing(need...); len(missing) > 0 {
-		b.say("installing Debian packages: %v", missing)
-	}
-	return b.run.Need(ctx, need...)
+	return b.run.Need(ctx, b.say, need...)
 }
 
 func (b *Builder) prepareKernel(ctx context.Context) error {

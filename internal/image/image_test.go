@@ -25,6 +25,7 @@ func TestBadConfigurations(t *testing.T) {
 		{Config{Base: "tinycore"}, "CORE_GZ=FILE"},
 		{Config{Base: "debian", CoreGZ: "x"}, "CORE_GZ=x"},
 		{Config{Base: "debian", KernelImage: "bzImage"}, "KERNEL_MODULES"},
+		{Config{Base: "debian", KernelConfig: "x"}, "KERNEL_CONFIG=x: cannot build this image: it is only used with KERNEL_IMAGE="},
 		{Config{Base: "debian", Until: "never"}, "until never"},
 		{Config{Base: "debian", Release: true}, "RELEASE=1: cannot build this image: a release needs keys of its own"},
 		{Config{Base: "debian", Replace: map[string]string{"nft": "x"}}, "replace nft"},

@@ -35,6 +35,27 @@ type Sizes struct {
 	Files []File `json:"files"`
 }
 
+// Result is what a build tells. A build that was to stop early has no sizes.
+type Result struct {
+	Sizes    Sizes
+	Warnings []string
+}
+
+// Print writes the sizes and then the warnings, the last thing that is read, for people.
+func (r Result) Print(w io.Writer) error {
+	if len(r.Sizes.Parts) > 0 {
+		if err := r.Sizes.Print(w); err != nil {
+			return err
+		}
+	}
+	for _, text := range r.Warnings {
+		if _, err := fmt.Fprintf(w, "\nwarning: %s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // measure compresses each part of the root in blocks, as squashfs does, and divides total,
 // the size of the squashfs, in that proportion.
 func measure(t *tree.Tree, total int64) ([]Part, error) {

@@ -41,6 +41,19 @@ type API interface {
 	Do(ctx context.Context, method, path string, in, out any) error
 }
 
+// Needs are the programs, and by their path the files, that this run takes from the
+// host's packages. Those of UEFI are where vmtest reads them.
+func (o Options) Needs() []string {
+	needs := []string{"qemu-system-x86_64"}
+	if o.Disk {
+		needs = append(needs, "qemu-img")
+	}
+	if o.UEFI {
+		needs = append(needs, "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
+	}
+	return needs
+}
+
 // Kernel arguments of a direct boot; the boot menus of ISO and disk have the
 // same (internal/image/grub).
 const directArgs = grub.BaseArguments + " quiet loglevel=4"

@@ -269,8 +269,9 @@ func whatNow(kubeconfig string, disk bool) string {
 	}
 	return fmt.Sprintf(`
 use it    kubectl --kubeconfig %s get pods -A
-log in    there is no login: a shell for emergencies comes with
-            ksimage run --console --append kubesolo.shell
+log in    no passwords: operators of a node use SSH with their key (docs/ssh.md);
+          a root shell in place of the node, for emergencies:
+            make run ARGS='--console --append kubesolo.shell'
 stop      Ctrl-C (in order), Ctrl-C twice (power cut)
 rebuild   make image, then %s: the data disk is kept`, kubeconfig, again)
 }

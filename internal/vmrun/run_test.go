@@ -128,6 +128,63 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// What a run needs is what the machine is made of: a name that vmtest no longer uses
+// would be asked for in vain, and the one that it uses not at all.
+func TestNeeds(t *testing.T) {
+	var source []byte
+	for _, file := range []string{"../vmtest/config.go", "../vmtest/vm.go", "artefacts.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, text...)
+	}
+	for _, c := range []struct {
+		options Options
+		want    string
+	}{
+		{Options{}, "qemu-system-x86_64"},
+		{Options{Disk: true}, "qemu-system-x86_64 qemu-img"},
+		{Options{UEFI: true}, "qemu-system-x86_64 /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_VARS_4M.fd"},
+		{Options{Append: []string{"kubesolo.shell"}, Console: true}, "qemu-system-x86_64"},
+	} {
+		needs := c.options.Needs()
+		if got := strings.Join(needs, " "); got != c.want {
+			t.Errorf("%+v needs %s, want %s", c.options, got, c.want)
+		}
+		for _, name := range needs {
+			if !bytes.Contains(source, []byte(`"`+name+`"`)) {
+				t.Errorf("%s is needed, and nothing uses it", name)
+			}
+		}
+	}
+}
+
+// The README shows the end of a run as it is printed, and only commands that there are:
+// ksimage is run from the checkout and is in no PATH.
+func TestWhatNow(t *testing.T) {
+	text := whatNow("build/kubeconfig", false)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), text) {
+		t.Errorf("README.md does not have:\n%s", text)
+	}
+	for _, disk := range []bool{false, true} {
+		text := whatNow("k", disk)
+		if strings.Contains(text, "  ksimage") || !strings.Contains(text, "make run ARGS='--console --append kubesolo.shell'") || !strings.Contains(text, "docs/ssh.md") {
+			t.Errorf("disk %v:\n%s", disk, text)
+		}
+	}
+	if !strings.Contains(whatNow("k", true), "then make run-disk: ") {
+		t.Errorf("from the disk image:\n%s", whatNow("k", true))
+	}
+	if _, err := os.Stat("../../docs/ssh.md"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOverlayIsMadeAnewWithTheImage(t *testing.T) {
 	dir := t.TempDir()
 	image, path := filepath.Join(dir, "a.img"), filepath.Join(dir, "o.qcow2")

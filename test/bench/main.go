@@ -19,7 +19,9 @@ import (
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
+	"time"
 
+	"kubesolo.io/os/internal/image/tool"
 	"kubesolo.io/os/internal/vmtest"
 )
 
@@ -56,7 +58,21 @@ func main() {
 	}
 }
 
+// needs are the programs that a bench runs, with the boots to Ready and the update or
+// without.
+func needs(ready bool) []string {
+	programs := []string{"qemu-system-x86_64", "unsquashfs"}
+	if ready {
+		programs = append(programs, "go", "mksquashfs", "mkfs.vfat", "mcopy")
+	}
+	return programs
+}
+
 func (b *bench) run(ctx context.Context, ready bool) error {
+	say := func(format string, args ...any) { fmt.Fprintf(b.log, format+"\n", args...) }
+	if err := tool.New(nil, time.Now()).Need(ctx, say, needs(ready)...); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "kubesolo-bench-")
 	if err != nil {
 		return err

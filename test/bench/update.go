@@ -39,13 +39,14 @@ func (b *bench) updates(ctx context.Context) error {
 	if err := os.WriteFile(user, []byte("#cloud-config\nupdate: {source: '"+url+"'}\n"), 0o644); err != nil {
 		return err
 	}
+	run := tool.New(nil, time.Now()) // it finds mkfs.vfat for every user
 	for _, argv := range [][]string{
 		{"cp", "--sparse=always", filepath.Join(b.build, "kubesolo-os-amd64.img"), disk},
 		{"mkfs.vfat", "-C", "-n", "CIDATA", stick, "2048"},
 		{"mcopy", "-i", stick, user, "::user-data"},
 	} {
-		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", argv, err, out)
+		if err := run.Run(ctx, tool.Command{Name: argv[0], Args: argv[1:]}); err != nil {
+			return err
 		}
 	}
 	if err := os.Truncate(disk, 8<<30); err != nil {

@@ -28,7 +28,7 @@ type Kernel struct {
 	Image   string // bzImage
 	Release string // as `uname -r` will say
 	Modules string // directory that holds lib/modules/<Release>, modules unpacked
-	Config  string // its build configuration, "" when unknown
+	Config  string // its build configuration, plain or gzip, "" when unknown
 	Origin  string
 }
 
@@ -106,79 +106,6 @@ func Debian(ctx context.Context, d inputs.Debian, dir string, lock *inputs.Lock)
 		return Kernel{}, err
 	}
 	return k, os.WriteFile(stamp, []byte(p.Input.SHA256), 0o644)
-}
-
-// Custom takes a kernel image and a module tree (a directory named after the release, or
-// one that holds lib/modules/<release> or <release>) given by the user. config may be "";
-// then a config-<release> beside the image is used when it is there.
-func Custom(ctx context.Context, run *tool.Runner, image, modules, config, dir string, lock *inputs.Lock) (Kernel, error) {
-	f, err := os.Open(image)
-	if err != nil {
-		return Kernel{}, fmt.Errorf("KERNEL_IMAGE: %w", err)
-	}
-	defer func() { _ = f.Close() }() // read only
-	release, err := ReleaseOf(f)
-	if err != nil {
-		return Kernel{}, fmt.Errorf("KERNEL_IMAGE=%s: %w", image, err)
-	}
-	source, err := findModules(modules, release)
-	if err != nil {
-		return Kernel{}, fmt.Errorf("KERNEL_MODULES=%s: %w", modules, err)
-	}
-	sum, size, err := inputs.HashFile(image)
-	if err != nil {
-		return Kernel{}, err
-	}
-	lock.Add(inputs.Input{Name: "kernel", Kind: "file", Version: release, Origin: filepath.Base(image), SHA256: sum, Size: size})
-	k := Kernel{Image: image, Release: release, Modules: dir, Config: config, Origin: "file " + image}
-	if k.Config == "" {
-		beside := filepath.Join(filepath.Dir(image), "config-"+release)
-		if _, err := os.Stat(beside); err == nil {
-			k.Config = beside
-		}
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return Kernel{}, err
-	}
-	if err := copyModules(ctx, run, source, k.ModulesDir()); err != nil {
-		return Kernel{}, fmt.Errorf("KERNEL_MODULES=%s: %w", modules, err)
-	}
-	return k, depmod(ctx, run, dir, release)
-}
-
-func findModules(dir, release string) (string, error) {
-	for _, d := range []string{filepath.Join(dir, "lib/modules", release), filepath.Join(dir, release), dir} {
-		if d == dir && filepath.Base(dir) != release {
-			continue
-		}
-		if fi, err := os.Stat(filepath.Join(d, "kernel")); err == nil && fi.IsDir() {
-			return d, nil
-		}
-	}
-	return "", fmt.Errorf("no modules of kernel %s: neither lib/modules/%s/kernel nor %s/kernel is there; "+
-		"give the directory that `make modules_install INSTALL_MOD_PATH=DIR` filled", release, release, release)
-}
-
-func copyModules(ctx context.Context, run *tool.Runner, from, to string) error {
-	return filepath.WalkDir(from, func(name string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		rel, err := filepath.Rel(from, name)
-		if err != nil {
-			return err
-		}
-		base := filepath.Base(rel)
-		if !isModule(base) && base != "modules.builtin" && base != "modules.builtin.modinfo" && base != "modules.order" {
-			return nil
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }() // read only
-		return store(ctx, run, filepath.Join(to, rel), f)
-	})
 }
 
 // depmod writes modules.dep and its relatives for all modules below dir.

@@ -5,14 +5,29 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// packageOf names the Debian package that holds a program (Debian 12 and 13).
-// A key with a slash is a file, not a program in PATH.
+// packageOf names the Debian package that holds a program (Debian 12 and 13), "" when
+// none does. A key with a slash is a file, not a program in PATH.
 func packageOf(program string) string {
 	switch program {
+	case "go":
+		return "" // Debian's golang is older than go.mod wants; see need
+	case "apt-get":
+		return "apt"
+	case "dpkg-deb":
+		return "dpkg"
+	case "qemu-system-x86_64":
+		return "qemu-system-x86"
+	case "qemu-img":
+		return "qemu-utils"
+	case "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd":
+		return "ovmf"
+	case "mkfs.vfat":
+		return "dosfstools"
 	case "mksquashfs", "unsquashfs":
 		return "squashfs-tools"
 	case "mformat", "mcopy", "mmd", "mdir":
@@ -39,6 +54,24 @@ func packageOf(program string) string {
 	return program
 }
 
+// goVersion is that of go.mod, as a person looks for it.
+const goVersion = "1.26"
+
+// find is where a program is. Debian leaves the administrator's directories out of
+// another user's PATH, and what is in them makes file systems for every user.
+func find(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err == nil || strings.Contains(program, "/") {
+		return path, err
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
 // Missing returns, sorted, the Debian packages of the programs (or files, when the name
 // starts with a slash) that this machine does not have.
 func Missing(programs ...string) []string {
@@ -48,10 +81,12 @@ func Missing(programs ...string) []string {
 			if _, err := os.Stat(p); err == nil {
 				continue
 			}
-		} else if _, err := exec.LookPath(p); err == nil {
+		} else if _, err := find(p); err == nil {
 			continue
 		}
-		packages = append(packages, packageOf(p))
+		if name := packageOf(p); name != "" {
+			packages = append(packages, name)
+		}
 	}
 	slices.Sort(packages)
 	return slices.Compact(packages)
@@ -62,26 +97,38 @@ func InstallCommand(packages []string) string {
 	return "apt-get install -y --no-install-recommends " + strings.Join(packages, " ")
 }
 
-// Need makes sure that the programs are there: as root it installs their Debian
-// packages, else the error holds the exact command to type.
-func (r *Runner) Need(ctx context.Context, programs ...string) error {
+// Need makes sure that the programs are there: as root it says so and installs their
+// Debian packages, else the error holds the exact command to type.
+func (r *Runner) Need(ctx context.Context, say func(format string, args ...any), programs ...string) error {
+	return r.need(ctx, os.Geteuid() == 0, say, programs)
+}
+
+func (r *Runner) need(ctx context.Context, root bool, say func(format string, args ...any), programs []string) error {
+	if _, err := find("go"); err != nil && slices.Contains(programs, "go") {
+		return fmt.Errorf("go: %w: unpack Go %s or newer from https://go.dev/dl and put its bin directory into PATH; Debian's own is older",
+			ErrMissing, goVersion)
+	}
 	packages := Missing(programs...)
 	if len(packages) == 0 {
 		return nil
 	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("these Debian packages are missing: %s; install them with:\n    sudo %s",
-			strings.Join(packages, " "), InstallCommand(packages))
+	list := strings.Join(packages, " ")
+	if _, err := find("apt-get"); err != nil {
+		return fmt.Errorf("%w: Debian has it in %s; there is no apt-get here, so install what holds the same", ErrMissing, list)
 	}
+	if !root {
+		return fmt.Errorf("these Debian packages are missing: %s; install them with:\n    sudo %s", list, InstallCommand(packages))
+	}
+	say("installing Debian packages: %s", list)
 	install := Command{Name: "apt-get", Args: append([]string{"install", "-y", "--no-install-recommends"}, packages...),
 		Env: []string{"DEBIAN_FRONTEND=noninteractive"}}
 	if err := r.Run(ctx, install); err != nil {
 		// A machine whose package lists were never read, or are too old, cannot find the files.
 		if upErr := r.Run(ctx, Command{Name: "apt-get", Args: []string{"update"}}); upErr != nil {
-			return fmt.Errorf("install %s: %w", strings.Join(packages, " "), upErr)
+			return fmt.Errorf("install %s: %w", list, upErr)
 		}
 		if err := r.Run(ctx, install); err != nil {
-			return fmt.Errorf("install %s: %w", strings.Join(packages, " "), err)
+			return fmt.Errorf("install %s: %w", list, err)
 		}
 	}
 	if left := Missing(programs...); len(left) > 0 {
@@ -117,7 +164,12 @@ func askVersion(program string) string {
 	case strings.HasPrefix(program, "/"):
 		return "built here" // a file of this build, run to ask it something
 	}
-	cmd := exec.Command(program, args...)
+	path, err := find(program)
+	if err != nil {
+		return "unknown"
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Args[0] = program // some say it
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
 	out, _ := cmd.CombinedOutput() // some programs exit 1 after their version
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")

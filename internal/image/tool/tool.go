@@ -63,7 +63,7 @@ var ErrMissing = errors.New("program is not installed")
 
 // Run runs c to its end.
 func (r *Runner) Run(ctx context.Context, c Command) error {
-	path, err := exec.LookPath(c.Name)
+	path, err := find(c.Name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Name, ErrMissing)
 	}
