@@ -18,6 +18,12 @@ func (v *VM) Reset(ctx context.Context) error {
 	return v.qmp.do(ctx, "system_reset", nil, nil)
 }
 
+// EndAtReboot makes the guest's next reboot the machine's end, whatever
+// Config.Reboots said.
+func (v *VM) EndAtReboot(ctx context.Context) error {
+	return v.qmp.do(ctx, "set-action", map[string]any{"reboot": "shutdown"}, nil)
+}
+
 // SetLink plugs the network cable in or out.
 func (v *VM) SetLink(ctx context.Context, up bool) error {
 	return v.qmp.do(ctx, "set_link", map[string]any{"name": "nic0", "up": up}, nil)

@@ -19,12 +19,15 @@ import (
 
 const updateObjects = "/apis/os.kubesolo.io/v1alpha1/osupdates"
 
-// TestUpdate takes an installed node with a workload from version to version by
-// BIOS: to a good one, to bad ones of which none stays, and to a good one after
-// them.
+// TestUpdate boots a copy of the disk image, which grows the data partition, and
+// takes the node with a workload from version to version by BIOS: to a good one, to
+// bad ones of which none stays, and to a good one after them.
 func TestUpdate(t *testing.T) {
 	c := newChannel(t)
+	image := artefact(t, "kubesolo-os-amd64.img")
+	built := hashFile(t, image)
 	n := installed(t, c, "update-bios", false, 5*time.Minute)
+	n.testGrown(t)
 	n.testVolume(t)
 	n.apply(t, "bystander.yaml")
 	n.waitPhase(t, "bystander", "Running")
@@ -40,6 +43,30 @@ func TestUpdate(t *testing.T) {
 		n.goodUpdate(t, "0.4.0", "A")
 	})
 	n.testHistory(t, "0.2.0", bad)
+	n.switchOff(t)
+	if hashFile(t, image) != built {
+		t.Error("the artefact was changed")
+	}
+}
+
+// testGrown: the data partition has the whole disk of 8 GiB, less 1.5 GiB for the
+// others and less what ext4 keeps for itself.
+func (n *node) testGrown(t *testing.T) {
+	t.Helper()
+	size := n.privileged(t, "size", "df -m /host/var/lib/kubesolo | tail -n 1")
+	if !regexpMatch(t, ` [56]\d\d\d +\d+ +\d+ `, size) {
+		t.Errorf("the data partition has not grown: %s", size)
+	}
+}
+
+// switchOff ends the machine in order, after which its disk is clean.
+func (n *node) switchOff(t *testing.T) {
+	t.Helper()
+	if err := n.EndAtReboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.shutDown(t)
+	mustBeClean(t, n.Config.Disks[0].Path)
 }
 
 // TestUpdateUEFI does the same by UEFI, where GRUB writes by way of the firmware.
@@ -66,6 +93,7 @@ func TestUpdateUEFI(t *testing.T) {
 			n.goodUpdate(t, "0.6.0", "A")
 		})
 	}
+	n.switchOff(t)
 }
 
 // trouble is a bad version: how it is made, and why it does not stay.
