@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/update"
 	"kubesolo.io/os/internal/update/policy"
 	"kubesolo.io/os/internal/update/window"
@@ -28,7 +29,7 @@ func (u *updater) evidence(ctx context.Context) update.Evidence {
 		u.agent.log.Debug("trial", "err", err)
 	}
 	if e.Health.Ready() {
-		e.Pods = text(u.systemPods(ctx))
+		e.Pods = text(u.pods(ctx))
 	}
 	e.Data = text(probeWrite(updateDir))
 	if address := u.configuration().Probe; address != "" {
@@ -45,28 +46,14 @@ func text(err error) string {
 	return err.Error()
 }
 
-// systemPods is an error that names the first pod of kube-system that does not
-// run. One that has done its work is well.
-func (u *updater) systemPods(ctx context.Context) error {
+// pods looks at the pods of kube-system.
+func (u *updater) pods(ctx context.Context) error {
 	api, err := u.source.client()
 	if err != nil {
 		return err
 	}
-	var pods struct {
-		Items []struct {
-			Metadata struct{ Name string }
-			Status   struct{ Phase string }
-		}
-	}
-	if err := api.Get(ctx, "/api/v1/namespaces/kube-system/pods", &pods); err != nil {
-		return err
-	}
-	for _, p := range pods.Items {
-		if p.Status.Phase != "Running" && p.Status.Phase != "Succeeded" {
-			return fmt.Errorf("%s is %s", p.Metadata.Name, p.Status.Phase)
-		}
-	}
-	return nil
+	now := time.Now()
+	return systemPods(ctx, api, u.runtime, now.Add(-time.Duration(event.Now()*float64(time.Second))), now)
 }
 
 func probe(ctx context.Context, address string) error {

@@ -229,3 +229,12 @@ func (f *finder) fetchOptions(src source.Source, t trust.Target, slot control.Pa
 	_, _ = hex.Decode(o.Target.SHA256[:], []byte(t.SHA256))
 	return o
 }
+
+// verifySlot reads what a slot has before it is tried.
+func verifySlot(ctx context.Context, device string, p update.Payload) error {
+	t := fetch.Target{Name: p.Name, Length: p.Length}
+	if n, err := hex.Decode(t.SHA256[:], []byte(p.SHA256)); err != nil || n != len(t.SHA256) {
+		t.Length = 0 // it came with the disk, and nobody noted its hash
+	}
+	return fetch.Verify(ctx, device, t)
+}

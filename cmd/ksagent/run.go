@@ -51,7 +51,7 @@ func (a *agent) run(ctx context.Context) error {
 	wg.Go(func() { port.run(ctx) })
 	wg.Go(func() { a.keepTime(ctx) })
 	wg.Go(func() { a.serveSSH(ctx) })
-	updates, err := a.newUpdater()
+	updates, err := a.newUpdater(pods.Runtime{Client: client})
 	if err != nil {
 		return fmt.Errorf("updates: %w", err)
 	}

@@ -34,6 +34,7 @@ type updater struct {
 	engine  *update.Engine
 	finder  *finder
 	source  kubeconfigSource
+	runtime health.Runtime
 	medium  chan struct{}
 	version string
 
@@ -41,17 +42,17 @@ type updater struct {
 	report health.Report
 }
 
-func (a *agent) newUpdater() (*updater, error) {
+func (a *agent) newUpdater(runtime health.Runtime) (*updater, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, err
 	}
-	u := &updater{agent: a, ksinit: update.Ksinit{Socket: control.Socket}, source: kubeconfigSource{path: a.kubeconfig},
+	u := &updater{agent: a, ksinit: update.Ksinit{Socket: control.Socket}, source: kubeconfigSource{path: a.kubeconfig}, runtime: runtime,
 		medium: make(chan struct{}, 1), version: version("/etc/os-release")}
 	u.finder = newFinder(u)
 	u.engine = update.New(update.Options{
 		File: update.StateFile, Version: u.version, Boot: strings.TrimSpace(string(boot)),
-		Node: u.ksinit, Data: database{}, Find: u.finder.find, Gates: u.gates, Evidence: u.evidence,
+		Node: u.ksinit, Data: database{}, Find: u.finder.find, Gates: u.gates, Verify: verifySlot, Evidence: u.evidence,
 		Settings: u.settings, Medium: u.medium, Sink: eventSink{a}, Log: a.log,
 	})
 	return u, nil

@@ -8,7 +8,8 @@ import (
 	"kubesolo.io/os/internal/update/window"
 )
 
-// Auto is what a node does by itself with a newer version, wherever it found it.
+// Auto is what a node does by itself with a newer version that its source has. One
+// on a medium is installed by whoever puts it in (USB).
 type Auto string
 
 // Each does what the one before does, and more.

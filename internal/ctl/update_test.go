@@ -43,6 +43,9 @@ func (u *updater) Order(_ context.Context, o update.Order) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.orders = append(u.orders, o)
+	if o.Verb == update.RollBack && len(u.list) > 1 {
+		u.list = u.list[1:] // the first one was asked for before
+	}
 	return u.refuse
 }
 
@@ -191,6 +194,10 @@ func TestUpdateOrders(t *testing.T) {
 	failed := with(at(update.Idle), func(s *update.Status) {
 		s.Available = &update.Available{Checked: day(18, 10), Error: "no route to host"}
 	})
+	back := func(s *update.Status) { s.State.Back = true }
+	trial := with(at(update.Judging), func(s *update.Status) {
+		s.Slots = control.Slots{Running: "B", Good: "A", Trial: "B", OnTrial: true, Passive: control.Passive{Slot: "A"}}
+	})
 	apply := func(o update.Order) update.Order { o.Verb, o.By = update.Apply, "ksctl"; return o }
 	for _, test := range []struct {
 		args           string
@@ -230,7 +237,17 @@ the node restarts now into slot B; ksctl update status says afterwards how it we
 			apply(update.Order{}), 1, "downloading", "0.2.0 cannot be installed: wrong hash"},
 		{"apply", []update.Status{at(update.Staged), at(update.Idle)}, nil, apply(update.Order{}), 1, "staged", "the update was given up"},
 		{"apply -o json", []update.Status{at(update.Staged), at(update.Armed)}, nil, apply(update.Order{}), 0, `"phase":"armed"`, ""},
-		{"rollback --yes", []update.Status{at(update.Good)}, nil, update.Order{Verb: update.RollBack, By: "ksctl"}, 0, "restarts now into slot B;", ""},
+		{"rollback --yes", []update.Status{at(update.Good), with(at(update.Staged), back), with(at(update.Armed), back)}, nil,
+			update.Order{Verb: update.RollBack, By: "ksctl"}, 0, "staged 0.2.0: written to slot B and verified\nthe node restarts now into slot B;", ""},
+		{"rollback --yes -o json", []update.Status{at(update.Good), with(at(update.Staged), back), with(at(update.Armed), back)}, nil,
+			update.Order{Verb: update.RollBack, By: "ksctl"}, 0, `"phase":"armed"`, ""},
+		{"rollback --yes", []update.Status{at(update.Good), with(at(update.Failed), func(s *update.Status) { s.State.Message = "ksinit: read-only" })}, nil,
+			update.Order{Verb: update.RollBack, By: "ksctl"}, 1, "", "0.2.0 cannot be installed: ksinit: read-only"},
+		{"rollback --yes", []update.Status{trial}, nil, update.Order{Verb: update.RollBack, By: "ksctl"}, 0, "the node restarts now into slot A;", ""},
+		{"rollback --yes -o json", []update.Status{trial}, nil, update.Order{Verb: update.RollBack, By: "ksctl"}, 0, `"phase":"judging"`, ""},
+		{"rollback --yes -o json", []update.Status{at(update.Good)}, errors.New("half a slot"), update.Order{Verb: update.RollBack, By: "ksctl"}, 1, "", "refused: half a slot"},
+		{"cancel -o json", []update.Status{at(update.Staged), at(update.Staged), with(at(update.Failed), func(s *update.Status) { s.State.Message = "cancelled" })}, nil,
+			update.Order{Verb: update.Cancel, By: "ksctl"}, 0, `"phase":"failed"`, ""},
 		{"cancel", []update.Status{at(update.Staged)}, nil, update.Order{Verb: update.Cancel, By: "ksctl"}, 0, "the update is given up\n", ""},
 		{"cancel", []update.Status{at(update.Armed)}, errors.New("armed already"), update.Order{Verb: update.Cancel, By: "ksctl"}, 1, "", "refused: armed already"},
 		{"rollback", []update.Status{at(update.Good)}, nil, update.Order{}, 2, "", "nobody is there to be asked: say --yes"},
@@ -243,6 +260,14 @@ the node restarts now into slot B; ksctl update status says afterwards how it we
 		out, complaints, status := run(agent(t, u), append([]string{"update"}, strings.Fields(test.args)...)...)
 		if status != test.status || !strings.Contains(out, test.out) || !strings.Contains(complaints, test.complaint) || test.complaint == "" && complaints != "" {
 			t.Errorf("update %s: status %d, %q\ngot\n%s\nwant\n%s", test.args, status, complaints, out, test.out)
+		}
+		if strings.Contains(test.args, "-o json") && status != 2 {
+			for line := json.NewDecoder(strings.NewReader(out)); line.More(); {
+				if err := line.Decode(new(any)); err != nil {
+					t.Errorf("update %s: %v\n%s", test.args, err, out)
+					break
+				}
+			}
 		}
 		if test.want == (update.Order{}) && len(u.orders) > 0 || test.want != (update.Order{}) && (len(u.orders) != 1 || u.orders[0] != test.want) {
 			t.Errorf("update %s: orders %+v, want %+v", test.args, u.orders, test.want)
@@ -323,7 +348,7 @@ func TestUpdateOnTerminal(t *testing.T) {
 		t.Errorf("status %d\ngot  %q\nwant %q", status, got, want)
 	}
 	for answer, status := range map[string]int{"y\n": 0, "n\n": 2, "\n": 2} {
-		u := &updater{list: []update.Status{at(update.Good)}}
+		u := &updater{list: []update.Status{at(update.Good), at(update.Staged), at(update.Armed)}}
 		screen, got := onTerminal(t, agent(t, u), answer, "update", "rollback")
 		if got != status || len(u.orders) != map[int]int{0: 1, 2: 0}[status] || !strings.Contains(screen, "from slot A into slot B: 0.2.0. Go on? [y/N]") {
 			t.Errorf("%q: status %d, orders %v\n%s", answer, got, u.orders, screen)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"kubesolo.io/os/internal/control"
 	"kubesolo.io/os/internal/update"
@@ -74,11 +75,7 @@ it cannot be installed.`)
 	case *wait && !idle:
 		return p.follow(asJSON)
 	case asJSON:
-		_, text, err := p.updateNow()
-		if err != nil {
-			return p.unknown(err)
-		}
-		fmt.Fprintf(p.Stdout, "%s\n", text)
+		return p.printNow()
 	case !idle:
 		fmt.Fprintln(p.Stdout, "it has begun, and goes on by itself: ksctl update status says how far it is")
 	}
@@ -87,23 +84,26 @@ it cannot be installed.`)
 
 func (p Program) updateRollBack(args []string) int {
 	flags := p.flags("update rollback", "", `Restarts into the other slot, whose version is then the one that starts from now on.
-The node's data stays as it is.
+The node's data stays as it is. The slot is read first, which takes some seconds; the
+maintenance window, the node's label and others' turns are not waited for.
 
 Examples:
   ksctl update rollback
-  ksctl update rollback --yes`)
+  ksctl update rollback --yes -o json
+
+Exit status: 0 when the node restarts, 1 when the other slot holds nothing to go back to.`)
 	yes := flags.Bool("yes", false, "do not ask")
-	_, status, ok := p.orderForm(flags, args, func() (bool, error) { return false, nil })
+	asJSON, status, ok := p.orderForm(flags, args, p.output(flags, "text"))
 	if !ok {
 		return status
 	}
-	s, _, err := p.updateNow()
+	s, before, err := p.updateNow()
 	if err != nil {
 		return p.unknown(err)
 	}
 	other := firstOf(otherSlot(s), "the other one")
 	if !*yes {
-		if err := p.confirm(fmt.Sprintf("The node restarts from slot %s into slot %s. Go on? [y/N] ", orDash(s.Slots.Running), other)); err != nil {
+		if err := p.confirm(asJSON, fmt.Sprintf("The node restarts from slot %s into slot %s. Go on? [y/N] ", orDash(s.Slots.Running), other)); err != nil {
 			return p.unknown(err)
 		}
 	}
@@ -111,16 +111,33 @@ Examples:
 	if err := p.callAgent(context.Background(), control.Request{Verb: control.VerbOrder, Order: o}, ignore); err != nil {
 		return p.outcome(err)
 	}
-	fmt.Fprintln(p.Stdout, restarts(firstOf(s.Slots.Passive.Slot, "of before")))
+	switch onTrial := s.Slots.OnTrial && s.State.Phase == update.Judging; {
+	case !onTrial:
+		return p.follow(asJSON)
+	case !asJSON:
+		fmt.Fprintln(p.Stdout, restarts(firstOf(s.Slots.Passive.Slot, "of before")))
+	default:
+		// A trial that is given up ends at once, and the agent with it: there may be
+		// nobody left to ask.
+		if _, text, err := p.updateNow(); err == nil {
+			before = text
+		}
+		fmt.Fprintf(p.Stdout, "%s\n", before)
+	}
 	return exitGood
 }
 
-// confirm asks a person. Where there is none, the answer is no.
-func (p Program) confirm(question string) error {
+// confirm asks a person, aside when the output is for a program. Where there is
+// none, the answer is no.
+func (p Program) confirm(aside bool, question string) error {
 	if !terminal(p.Stdin) {
 		return errors.New("nobody is there to be asked: say --yes")
 	}
-	fmt.Fprint(p.Stdout, question)
+	out := p.Stdout
+	if aside {
+		out = p.Stderr
+	}
+	fmt.Fprint(out, question)
 	answer, _ := bufio.NewReader(p.Stdin).ReadString('\n')
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
@@ -132,8 +149,10 @@ func (p Program) confirm(question string) error {
 func (p Program) updateCancel(args []string) int {
 	flags := p.flags("update cancel", "", `Gives up an update for which the node has not restarted yet. What runs stays as it is.
 
-Example: ksctl update cancel`)
-	_, status, ok := p.orderForm(flags, args, func() (bool, error) { return false, nil })
+Examples:
+  ksctl update cancel
+  ksctl update cancel -o json`)
+	asJSON, status, ok := p.orderForm(flags, args, p.output(flags, "text"))
 	if !ok {
 		return status
 	}
@@ -141,7 +160,27 @@ Example: ksctl update cancel`)
 	if err := p.callAgent(context.Background(), control.Request{Verb: control.VerbOrder, Order: o}, ignore); err != nil {
 		return p.outcome(err)
 	}
+	if asJSON {
+		// What was under way may be in the middle of a write, and ends after it.
+		for began := time.Now(); time.Since(began) < patience; time.Sleep(updatePoll) {
+			s, _, err := p.updateNow()
+			if err != nil || s.State.Phase != update.Downloading && s.State.Phase != update.Staged {
+				break
+			}
+		}
+		return p.printNow()
+	}
 	fmt.Fprintln(p.Stdout, "the update is given up")
+	return exitGood
+}
+
+// printNow prints how the update is, as one line for programs.
+func (p Program) printNow() int {
+	_, text, err := p.updateNow()
+	if err != nil {
+		return p.unknown(err)
+	}
+	fmt.Fprintf(p.Stdout, "%s\n", text)
 	return exitGood
 }
 

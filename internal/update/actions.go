@@ -34,7 +34,7 @@ func (e *Engine) rest(ctx context.Context) Action {
 		case Check, Apply:
 			return e.look(ctx, Query{Order: a.Order}, a.Verb == Apply, a.answer)
 		case RollBack:
-			return e.back(a)
+			return e.back(ctx, a)
 		}
 		a.answer <- fmt.Errorf("no order %q", a.Verb)
 	}
@@ -68,7 +68,7 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 		e.o.Log.Warn("looking for updates", "err", err)
 	}
 	e.mu.Lock()
-	e.available = &a
+	e.available, e.state.Checked = &a, a.Checked
 	e.mu.Unlock()
 	if nothing(err) && q.Verb != Apply {
 		err = nil // a check that found nothing did what it is for
@@ -77,6 +77,11 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 		begin = false // at the next check, perhaps
 	}
 	if err != nil || !begin || a.Version == "" {
+		// No step of an update, but it shall outlive a restart: the next look may
+		// be many hours away.
+		if err := Save(e.o.File, e.now()); err != nil {
+			e.o.Log.Warn("updates", "err", err)
+		}
 		reply(err)
 		return Rest
 	}
@@ -85,19 +90,30 @@ func (e *Engine) look(ctx context.Context, q Query, begin bool, answer chan<- er
 	return Download
 }
 
-// back tries the other slot again, as it is.
-func (e *Engine) back(a ask) Action {
+// back tries the other slot again, as it is. What stands against that is said to
+// whoever asked, and changes nothing.
+func (e *Engine) back(ctx context.Context, a ask) Action {
 	s := e.now()
 	if s.Phase != Good || s.Current == "" || s.Current == e.o.Version {
 		a.answer <- errors.New("there is no version to go back to: none was replaced since this node was installed")
 		return Rest
 	}
 	slots := e.Status().Slots
-	now := time.Now()
 	previous := Payload{Version: s.Current, From: "the slot from before"}
+	if p := s.Before; p.Version == s.Current {
+		previous.Name, previous.SHA256, previous.Length = p.Name, p.SHA256, p.Length
+	}
+	if err := e.verify(ctx, slots.Passive.Slot, previous); err != nil {
+		a.answer <- fmt.Errorf("%s cannot be gone back to: %w", s.Current, err)
+		return Rest
+	}
 	// The one that is left must not come back by itself.
-	s = s.RollBack("left by "+a.By, now)
-	e.set(s.Begin(e.o.Version, slots.Passive.Slot, previous, a.Order, now).Stage(now), true)
+	now := time.Now()
+	s = s.RollBack(byHandLater+a.By, now)
+	if err := e.keep(s.Begin(e.o.Version, slots.Passive.Slot, previous, a.Order, now).Stage(now)); err != nil {
+		a.answer <- fmt.Errorf("nothing was done, since a trial must be noted first: %w", err)
+		return Rest
+	}
 	a.answer <- nil
 	return Try
 }
@@ -143,16 +159,20 @@ func reason(ctx, work context.Context, err error) string {
 // gateEvery is how often closed gates are looked at.
 const gateEvery = 15 * time.Second
 
-// try arms the slot and restarts the machine, once all gates are open.
+// try verifies the slot, arms it and restarts the machine, once all gates are open.
 func (e *Engine) try(ctx context.Context) Action {
 	work, release := e.cancellable(ctx)
 	defer release()
 	for {
 		s := e.now()
 		why := ""
-		if !s.Ordered && !e.o.Settings().Apply {
+		switch {
+		case s.Back:
+			// Gates hold back what is new. This is the way out of it, and a person
+			// waits for it.
+		case !s.Ordered && !e.o.Settings().Apply:
 			why = "downloaded; `ksctl update apply` tries it"
-		} else {
+		default:
 			why = e.o.Gates(work, s)
 		}
 		if work.Err() != nil {
@@ -177,18 +197,33 @@ func (e *Engine) try(ctx context.Context) Action {
 	}
 	e.setWaiting("")
 	s := e.now()
-	name, err := e.o.Data.Copy(work)
-	if err != nil && !s.Forced {
-		e.set(s.Fail(reason(ctx, work, fmt.Errorf("no copy of the database: %w", err)), time.Now()), ctx.Err() == nil)
+	if err := e.verify(work, s.Slot, s.Payload); err != nil {
+		e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
 		return Rest
+	}
+	name, err := e.o.Data.Copy(work)
+	if err != nil {
+		err = fmt.Errorf("no copy of the database: %w", err)
+		// The copy is for a version that cannot read what a newer one wrote: on the
+		// way back, what runs now is the newer one.
+		if work.Err() != nil || !s.Forced && !s.Back {
+			e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
+			return Rest
+		}
+		e.o.Log.Warn("updates: the slot is tried all the same", "err", err)
 	}
 	release() // from here on it is seconds
 	for !e.lookAtSlots(ctx) && ctx.Err() == nil {
 		wait(ctx, pause)
 	}
-	e.set(s.Arm(e.o.Boot, name, e.Status().Slots.Generation, time.Now()), true)
+	if err := e.keep(s.Arm(e.o.Boot, name, e.Status().Slots.Generation, time.Now())); err != nil {
+		e.set(s.Fail("not armed: "+err.Error(), time.Now()), true)
+		return Rest
+	}
 	if err := e.o.Node.Arm(ctx, s.Slot); err != nil {
-		e.set(e.now().Fail(err.Error(), time.Now()), true)
+		// When it is this process that ends, nobody knows whether it is armed: the
+		// next one finds out, and has the note of it with the copy's name.
+		e.set(e.now().Fail(err.Error(), time.Now()), ctx.Err() == nil)
 		return Rest
 	}
 	return Reboot

@@ -55,7 +55,7 @@ func nothing(err error) bool {
 	return errors.Is(err, ErrNothingNew) || errors.As(err, &rejected)
 }
 
-// Options of an Engine. All have to be given.
+// Options of an Engine. All have to be given, but Verify.
 type Options struct {
 	File    string // of the state
 	Version string // that runs
@@ -67,6 +67,10 @@ type Options struct {
 	// it may begin. Both read the configuration anew.
 	Find  func(ctx context.Context, q Query) (Offer, error)
 	Gates func(ctx context.Context, s State) (waiting string)
+	// Verify reads a slot's device, and gives an error unless it holds the payload;
+	// of one without a hash, unless it is whole as far as it says itself. It may be
+	// nil, and the slot is then what it was when it was staged.
+	Verify func(ctx context.Context, device string, p Payload) error
 	// Evidence looks at a trial.
 	Evidence func(ctx context.Context) Evidence
 	// Settings are read anew before each use.
@@ -122,15 +126,24 @@ func (e *Engine) Run(ctx context.Context) {
 	if err != nil {
 		e.o.Log.Warn("updates", "err", err)
 	}
+	e.set(state, false) // what was known before is no news
 	for ctx.Err() == nil && !e.lookAtSlots(ctx) {
 		wait(ctx, pause)
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	before := state.Changed
+	before := state
 	state, action := Resume(state, e.Status().Slots, e.o.Boot, e.o.Version, time.Now())
-	e.set(state, !state.Changed.Equal(before))
+	if changed := state.Phase != before.Phase || !state.Changed.Equal(before.Changed); changed && action == Reboot {
+		// Restarts that are not counted could go on without end.
+		if err := e.keep(state); err != nil {
+			e.set(state.Fail("not armed again: "+err.Error(), time.Now()), true)
+			action = Disarm
+		}
+	} else {
+		e.set(state, changed)
+	}
 	for ctx.Err() == nil {
 		switch action {
 		case Rest:
@@ -212,23 +225,72 @@ func (e *Engine) interrupt(ctx context.Context, o Order) (done bool, err error) 
 	case o.Verb == Cancel:
 		return true, fmt.Errorf("nothing to cancel: the update is %s", phase)
 	case onTrial && phase == Judging:
-		return true, e.o.Node.RollBack(ctx, "asked by "+o.By)
+		return true, e.o.Node.RollBack(ctx, byHandOnTrial+o.By)
 	}
 	return false, nil
 }
 
-// set takes a state, writes it down and tells of it.
+// set takes a state, writes it down and tells of it. One that cannot be written
+// down is taken all the same.
 func (e *Engine) set(s State, news bool) {
-	e.mu.Lock()
-	e.state, e.waiting, e.done, e.total = s, "", 0, 0
-	e.mu.Unlock()
+	steps := e.take(s)
 	if !news {
 		return
 	}
 	if err := Save(e.o.File, s); err != nil {
 		e.o.Log.Warn("updates", "err", err)
 	}
-	e.o.Sink.Emit(event.Event{Time: event.Now(), Type: event.Update, Name: s.Payload.Version, State: string(s.Phase), Message: s.Message})
+	e.tell(steps)
+}
+
+// keep is set for a state that the machine must not go on without: it is taken
+// only when it is written down. A trial that was forgotten would begin again after
+// each way back.
+func (e *Engine) keep(s State) error {
+	if err := Save(e.o.File, s); err != nil {
+		return err
+	}
+	e.tell(e.take(s))
+	return nil
+}
+
+// take makes s the state, and gives what its history has more: some states are
+// several steps from the one before, as a way back is.
+func (e *Engine) take(s State) (steps []Entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	old := e.state.History
+	e.state, e.waiting, e.done, e.total = s, "", 0, 0
+	if len(old) == 0 {
+		return s.History
+	}
+	// By what it was, since a full history loses as much as it gains.
+	for i := len(s.History) - 2; i >= 0; i-- {
+		if s.History[i] == old[len(old)-1] {
+			return s.History[i+1:]
+		}
+	}
+	return s.History[max(0, len(s.History)-1):]
+}
+
+func (e *Engine) tell(steps []Entry) {
+	for _, step := range steps {
+		e.o.Sink.Emit(event.Event{Time: event.Now(), Type: event.Update, Name: step.Version, State: string(step.Phase), Message: step.Message})
+	}
+}
+
+// verify reads a slot that is about to be tried. It may have been written weeks
+// ago, and flash forgets.
+func (e *Engine) verify(ctx context.Context, slot string, p Payload) error {
+	if e.o.Verify == nil {
+		return nil
+	}
+	slots := e.Status().Slots
+	device := slots.Passive.Device
+	if slot == slots.Running {
+		device = slots.Device // it was started by hand meanwhile
+	}
+	return e.o.Verify(ctx, device, p)
 }
 
 func (e *Engine) setWaiting(why string) {

@@ -62,8 +62,10 @@ type Entry struct {
 
 // State is what is remembered over restarts of the agent and of the machine.
 type State struct {
-	Phase   Phase   `json:"phase"`
-	Current string  `json:"current,omitempty"` // version that ran when it began
+	Phase   Phase  `json:"phase"`
+	Current string `json:"current,omitempty"` // version that ran when it began
+	// Before is what Current was installed from; zero when it came with the disk.
+	Before  Payload `json:"before,omitzero"`
 	Payload Payload `json:"payload,omitzero"`
 	Slot    string  `json:"slot,omitempty"` // that gets it: A or B
 	// Boot is the boot (random/boot_id) in which it was armed.
@@ -74,8 +76,10 @@ type State struct {
 	Copy string `json:"copy,omitempty"`
 	// Ordered: somebody asked for it, so it need not be asked whether to try it.
 	// Forced: and insisted, so the gates that may be forced are open.
-	Ordered  bool      `json:"ordered,omitempty"`
-	Forced   bool      `json:"forced,omitempty"`
+	Ordered bool `json:"ordered,omitempty"`
+	Forced  bool `json:"forced,omitempty"`
+	// Back: a person wants the version of before again, and waits for no gate.
+	Back     bool      `json:"back,omitempty"`
 	Window   string    `json:"window,omitempty"` // instead of the configured one
 	Arms     int       `json:"arms,omitempty"`   // how often it was armed
 	Message  string    `json:"message,omitempty"`
@@ -88,6 +92,8 @@ type State struct {
 	// one passed last.
 	RollBacks int       `json:"rollbacks"`
 	Passed    time.Time `json:"passed,omitzero"`
+	// Checked is when a version was looked for last.
+	Checked time.Time `json:"checked,omitzero"`
 }
 
 // Bounds of the lists: a node is updated for years.
@@ -109,8 +115,13 @@ func (s State) to(p Phase, message string, now time.Time) State {
 // Begin starts an update of a node that runs current to payload, in slot. The
 // order is the zero one when nobody asked.
 func (s State) Begin(current, slot string, payload Payload, o Order, now time.Time) State {
+	if s.Payload.Version == current {
+		s.Before = s.Payload
+	} else if s.Before.Version != current {
+		s.Before = Payload{}
+	}
 	s.Current, s.Slot, s.Payload = current, slot, payload
-	s.Ordered, s.Forced, s.Window = o.By != "", o.Force, o.Window
+	s.Ordered, s.Forced, s.Window, s.Back = o.By != "", o.Force, o.Window, o.Verb == RollBack
 	s.Boot, s.Copy, s.Arms, s.Began = "", "", 0, now
 	s.Attempts++
 	return s.to(Downloading, strings.TrimPrefix(o.By+": "+payload.From, ": "), now)

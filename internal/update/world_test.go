@@ -24,8 +24,12 @@ import (
 // where the power can go.
 type world struct {
 	dir     string
-	healthy bool // what slot B will be
-	broken  bool // B does not even start its agent
+	file    string // name of the state's file
+	healthy bool   // what slot B will be
+	broken  bool   // B does not even start its agent
+	gate    string // why the gates are closed, "" when they are open
+	noCopy  error  // of the database
+	damaged error  // of the slot that does not run
 
 	mu       sync.Mutex
 	env      abslot.State
@@ -36,6 +40,8 @@ type world struct {
 	slotB    string // version in it
 	restored string
 	said     []string
+	verified []string // what slots were held to
+	refused  error    // of the last order
 
 	point, cutAt int    // counts the places; the power goes at cutAt
 	off          func() // ends this boot
@@ -70,7 +76,8 @@ func (w *world) Slots(context.Context) (s control.Slots, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s = control.Slots{Running: w.running.String(), Good: w.env.Good.String(), Tries: w.env.Tries, Generation: w.env.Generation,
-		OnTrial: w.onTrial, Verdict: w.verdict, Passive: control.Passive{Slot: w.running.Other().String()}}
+		OnTrial: w.onTrial, Verdict: w.verdict, Device: "device of " + w.running.String(),
+		Passive: control.Passive{Slot: w.running.Other().String(), Device: "device of " + w.running.Other().String()}}
 	if w.env.Armed() {
 		s.Trial = w.env.Trial.String()
 	}
@@ -110,6 +117,9 @@ func (w *world) Reboot(context.Context) error {
 }
 
 func (w *world) Copy(context.Context) (name string, err error) {
+	if w.noCopy != nil {
+		return "", w.noCopy
+	}
 	return "before", w.order(func() error { return nil })
 }
 
@@ -124,6 +134,14 @@ func (w *world) Emit(e event.Event) {
 	w.cut()
 }
 
+// verify is told which device and what it shall have.
+func (w *world) verify(_ context.Context, device string, p Payload) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verified = append(w.verified, fmt.Sprintf("%s: %s %q", device, p.Version, p.SHA256))
+	return w.damaged
+}
+
 func (w *world) find(_ context.Context, q Query) (Offer, error) {
 	if _, refused := q.State.RefusedFor("0.2.0"); q.Current == "0.2.0" || refused && !q.Force && q.Exactly == nil {
 		return Offer{}, fmt.Errorf("%w: there is nothing newer", ErrNothingNew)
@@ -134,7 +152,7 @@ func (w *world) find(_ context.Context, q Query) (Offer, error) {
 }
 
 // boot is what GRUB, ksinit and the agent do until the machine goes down, or for a
-// day in which nothing happens.
+// day in which nothing happens. How the last order was taken is kept.
 func (w *world) boot(t *testing.T, o ...Order) {
 	w.boots++
 	w.running, w.onTrial, w.env = w.env.BootOnce()
@@ -144,6 +162,13 @@ func (w *world) boot(t *testing.T, o ...Order) {
 	if w.running == abslot.B && w.broken {
 		return // the kernel panics, and the machine restarts
 	}
+	w.agent(t, o...)
+}
+
+func (w *world) log() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// agent is the agent's part of a boot.
+func (w *world) agent(t *testing.T, o ...Order) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w.off = cancel
 	version := "0.1.0"
@@ -160,8 +185,8 @@ func (w *world) boot(t *testing.T, o ...Order) {
 		})
 	}
 	e := New(Options{
-		File: filepath.Join(w.dir, "state.json"), Version: version, Boot: fmt.Sprint(w.boots), Node: w, Data: w, Find: w.find,
-		Gates: func(context.Context, State) string { return "" },
+		File: filepath.Join(w.dir, w.file), Version: version, Boot: fmt.Sprint(w.boots), Node: w, Data: w, Find: w.find,
+		Gates: func(context.Context, State) string { return w.gate }, Verify: w.verify,
 		Evidence: func(context.Context) Evidence {
 			r := health.Report{{Name: health.API, State: health.OK}, {Name: health.Node, State: health.OK}, {Name: health.CoreDNS, State: health.OK}}
 			if !w.healthy {
@@ -169,15 +194,13 @@ func (w *world) boot(t *testing.T, o ...Order) {
 			}
 			return Evidence{Now: time.Now(), Health: r, Engine: 1}
 		},
-		Settings: func() Settings { return Settings{Every: time.Hour, Apply: true, Healthy: 30 * time.Second} },
-		Sink:     w, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Settings: func() Settings { return Settings{Every: 6 * time.Hour, Apply: true, Healthy: 30 * time.Second} },
+		Sink:     w, Log: w.log(),
 	})
 	done := make(chan struct{})
 	go func() { defer close(done); e.Run(ctx) }()
 	for _, order := range o {
-		if err := e.Order(ctx, order); err != nil && ctx.Err() == nil {
-			t.Errorf("%+v: %v", order, err)
-		}
+		w.refused = e.Order(ctx, order)
 	}
 	select {
 	case <-done:
@@ -199,7 +222,7 @@ func (w *world) live(t *testing.T) {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{dir: t.TempDir(), env: abslot.First(abslot.A), slotB: "0.1.0", healthy: true}
+	return &world{dir: t.TempDir(), file: "state.json", env: abslot.First(abslot.A), slotB: "0.1.0", healthy: true}
 }
 
 // Wherever the power goes, a good version is installed in the end and a bad one is
@@ -244,6 +267,9 @@ func TestOrders(t *testing.T) {
 		w.live(t)
 		w.healthy = true
 		w.boot(t, Order{Verb: Apply, Force: true, By: "ksctl"})
+		if w.refused != nil {
+			t.Error(w.refused)
+		}
 		w.live(t)
 		if w.running != abslot.B || w.env.Good != abslot.B {
 			t.Fatalf("forced: %v, %s", w.env, strings.Join(w.said, " "))

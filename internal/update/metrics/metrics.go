@@ -5,7 +5,7 @@
 // collects nothing: each scrape asks for the status once, so that its values
 // belong together. There is no other path, no TLS and no password: the address is
 // the node's own, which pods on the host's network and agents there reach, and
-// nothing in it is secret. Eleven metrics need no client library.
+// nothing in it is secret. Twelve metrics need no client library.
 //
 // Tests: real scrapes, whose text is held to the rules of the format and of
 // naming, and to the table of the document.
@@ -82,9 +82,13 @@ func Text(s update.Status, ready bool) []byte {
 	for _, p := range update.Phases() {
 		phases = append(phases, series{[]string{"phase", string(p)}, truth(p == s.State.Phase)})
 	}
-	version, checked := "", time.Time{}
+	var reasons []series
+	for _, c := range update.Causes() {
+		reasons = append(reasons, series{[]string{"reason", string(c)}, truth(c == s.State.Cause())})
+	}
+	version := ""
 	if a := s.Available; a != nil {
-		version, checked = a.Version, a.Checked
+		version = a.Version
 	}
 	var out bytes.Buffer
 	for _, f := range []family{
@@ -94,8 +98,9 @@ func Text(s update.Status, ready bool) []byte {
 		{"kubesolo_update_phase", "gauge", "Phase of the update, 1 for the one it is in.", phases},
 		{"kubesolo_update_attempts_total", "counter", "Updates that were begun.", one(float64(s.State.Attempts))},
 		{"kubesolo_update_rollbacks_total", "counter", "Updates that were taken back.", one(float64(s.State.RollBacks))},
+		{"kubesolo_update_rollback_reason", "gauge", "Why an update was taken back last, 1 for the reason.", reasons},
 		{"kubesolo_update_last_success_timestamp_seconds", "gauge", "When an update passed its trial last, 0 for never.", one(stamp(s.State.Passed))},
-		{"kubesolo_update_last_check_timestamp_seconds", "gauge", "When a version was looked for last, 0 for never.", one(stamp(checked))},
+		{"kubesolo_update_last_check_timestamp_seconds", "gauge", "When a version was looked for last, 0 for never.", one(stamp(s.State.Checked))},
 		{"kubesolo_update_available", "gauge", "Whether the last check found a version that can be installed, and which.",
 			[]series{{[]string{"version", version}, truth(version != "")}}},
 		{"kubesolo_update_download_bytes", "gauge", "How much of the download is there.", one(float64(s.Done))},

@@ -124,9 +124,10 @@ func TestScrape(t *testing.T) {
 	at := time.Unix(1_800_000_000, 250_000_000)
 	url := scraped(t, update.Status{
 		Version: "0.1.0", Done: 63_084_000, Total: 150_200_000,
-		Slots:     control.Slots{Running: "A"},
-		State:     update.State{Phase: update.RolledBack, Attempts: 7, RollBacks: 2, Passed: at, Refused: make([]update.Refusal, 3)},
-		Available: &update.Available{Checked: at.Add(time.Minute), Version: "0.2.0 \"quoted\" \\ and\nbroken \xff"},
+		Slots: control.Slots{Running: "A"},
+		State: update.State{Phase: update.RolledBack, Attempts: 7, RollBacks: 2, Passed: at, Checked: at.Add(time.Minute), Refused: make([]update.Refusal, 3),
+			History: []update.Entry{{Phase: update.RolledBack, Message: "left by ksctl"}, {Phase: update.RolledBack, Message: "not found good within 10m0s"}}},
+		Available: &update.Available{Version: "0.2.0 \"quoted\" \\ and\nbroken \xff"},
 	}, true)
 	code, header, text := get(t, http.MethodGet, url+"/metrics")
 	if code != 200 || header.Get("Content-Type") != contentType {
@@ -144,6 +145,14 @@ func TestScrape(t *testing.T) {
 		`kubesolo_update_phase{phase="rolled-back"}`:                                            1,
 		`kubesolo_update_phase{phase="failed"}`:                                                 0,
 		`kubesolo_update_attempts_total`:                                                        7,
+		`kubesolo_update_rollback_reason{reason="panic"}`:                                       0,
+		`kubesolo_update_rollback_reason{reason="watchdog"}`:                                    0,
+		`kubesolo_update_rollback_reason{reason="tries"}`:                                       0,
+		`kubesolo_update_rollback_reason{reason="loading"}`:                                     0,
+		`kubesolo_update_rollback_reason{reason="crash-loop"}`:                                  0,
+		`kubesolo_update_rollback_reason{reason="deadline"}`:                                    1,
+		`kubesolo_update_rollback_reason{reason="by-hand"}`:                                     0,
+		`kubesolo_update_rollback_reason{reason="other"}`:                                       0,
 		`kubesolo_update_rollbacks_total`:                                                       2,
 		`kubesolo_update_last_success_timestamp_seconds`:                                        1_800_000_000.25,
 		`kubesolo_update_last_check_timestamp_seconds`:                                          1_800_000_060.25,
@@ -165,6 +174,15 @@ func TestScrape(t *testing.T) {
 			t.Errorf("docs/updates-use.md has no row of %s, a %s", name, kind)
 		}
 	}
+	for _, c := range update.Causes() {
+		if !strings.Contains(string(doc), "| `"+string(c)+"` | ") {
+			t.Errorf("docs/updates-use.md does not explain the reason %s", c)
+		}
+	}
+	// Never looked is not looked too long ago.
+	if !strings.Contains(string(doc), "time() - (kubesolo_update_last_check_timestamp_seconds > 0) > ") {
+		t.Error("the alert of docs/updates-use.md fires where nothing was looked for yet")
+	}
 	for _, other := range []struct {
 		method, path string
 		code         int
@@ -184,7 +202,7 @@ func TestFirstScrape(t *testing.T) {
 			t.Errorf("%s %v", name, v)
 		}
 	}
-	if len(p.series) != 18 || len(p.kind) != 11 {
+	if len(p.series) != 26 || len(p.kind) != 12 {
 		t.Errorf("%d series of %d metrics", len(p.series), len(p.kind))
 	}
 }
