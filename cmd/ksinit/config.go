@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"kubesolo.io/os/internal/boot"
 	"kubesolo.io/os/internal/cloudinit"
@@ -23,7 +24,8 @@ type document struct {
 	kind   cloudinit.Kind
 	text   []byte
 	origin string
-	err    error // fs.ErrNotExist when there is none, and nobody asked for one
+	err    error  // fs.ErrNotExist when there is none, and nobody asked for one
+	remedy string // what to do about err; with it all that is said of err is one line
 }
 
 // documents are the sources of the configuration, lowest first.
@@ -66,7 +68,9 @@ func (n *node) addDocument(ctx context.Context, d document) error {
 	part, warnings, err := cloudinit.Parse(d.kind, d.text)
 	if d.err != nil {
 		part, warnings, err = config.Part{}, nil, d.err
-		errs = append(errs, d.err)
+		if d.remedy == "" {
+			errs = append(errs, d.err)
+		}
 	}
 	part.Source = d.origin
 	for _, w := range warnings {
@@ -77,8 +81,11 @@ func (n *node) addDocument(ctx context.Context, d document) error {
 	for _, p := range cloudinit.Problems(err) {
 		errs = append(errs, fmt.Errorf("%s: %w", d.origin, p))
 	}
-	used, reason := config.OrLastGood(part, err, n.goodPath(d.name))
-	if reason != "" {
+	used, reason := config.OrLastGood(part, err, n.lastGood(d))
+	switch {
+	case d.remedy != "":
+		errs = append(errs, fmt.Errorf("%w; %s; %s", d.err, n.standIn(d, used), d.remedy))
+	case reason != "":
 		errs = append(errs, errors.New(reason))
 	}
 	if err == nil {
@@ -100,6 +107,31 @@ func (n *node) mergeConfig() error {
 }
 
 func (n *node) goodPath(name string) string { return filepath.Join(n.good, "good-"+name+".json") }
+
+// lastGood is the good document that may stand in for d. One of another address
+// is not: it may be that of another machine, or of another site.
+func (n *node) lastGood(d document) string {
+	path := n.goodPath(d.name)
+	if d.name == remoteDocument {
+		if good, err := config.Load(path); err == nil && good.Source != d.origin {
+			return ""
+		}
+	}
+	return path
+}
+
+// standIn says what is used in place of d. A node rewrites its good documents
+// each time it becomes healthy with them, so the file's time is their date.
+func (n *node) standIn(d document, used config.Part) string {
+	if used.Source == d.origin {
+		return "no earlier good one is there, the weaker sources stand"
+	}
+	date := ""
+	if st, err := os.Stat(n.goodPath(d.name)); err == nil {
+		date = ", of " + st.ModTime().UTC().Format(time.DateOnly) + ","
+	}
+	return "the last good one" + date + " is used"
+}
 
 // keepConfig remembers the documents that this node became healthy with.
 func (n *node) keepConfig() {
