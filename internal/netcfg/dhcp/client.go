@@ -44,6 +44,7 @@ type Client struct {
 	carrier chan bool // holds the newest state only
 	lease   *Lease
 	since   time.Time // of lease; monotonic
+	rebound bool      // every server was asked to go on with lease
 	refused bool      // by any server since the link came up
 }
 
@@ -113,7 +114,6 @@ func (c *Client) Run(ctx context.Context) {
 		case c.lease != nil:
 			c.o.Log.Warn("lease is not renewed yet", "link", c.o.Link, "error", err)
 			act, wait = c.next()
-			wait = max(wait, min(minRenew, c.left(c.lease.Lifetime)))
 		default:
 			wait = jitter(pause)
 			pause = min(2*pause, maxPause)
@@ -163,22 +163,25 @@ func guarded(ctx context.Context, act func(context.Context) (Lease, error)) (l L
 	return act(ctx)
 }
 
-// next is what is to be done with the lease at hand, and when. After T1 it is
-// half of the time to T2, after T2 half of the time to expiry.
+// next is what is to be done with the lease at hand, and when (RFC 2131 §4.4.5).
+// After T1 it is half of the time to T2, after T2 half of the time to expiry, but
+// not sooner than minRenew; the first rebind is at T2 sharp: in a lease of two
+// minutes there is no later one.
 func (c *Client) next() (func(context.Context) (Lease, error), time.Duration) {
 	l := *c.lease
 	e := c.exchange()
 	renew := func(ctx context.Context) (Lease, error) { return e.renew(ctx, l) }
-	rebind := func(ctx context.Context) (Lease, error) { return e.rebind(ctx, l) }
+	rebind := func(ctx context.Context) (Lease, error) { c.rebound = true; return e.rebind(ctx, l) }
 	switch {
 	case c.left(l.T1) > 0:
 		return renew, c.left(l.T1)
-	case c.left(l.T2) > minRenew:
+	case c.left(l.T2) >= 2*minRenew:
 		return renew, c.left(l.T2) / 2
-	case c.left(l.T2) > 0:
-		return rebind, c.left(l.T2)
+	case !c.rebound:
+		return rebind, c.left(l.T2) // below zero when T2 passed while it was being renewed
 	}
-	return rebind, c.left(l.Lifetime) / 2
+	left := c.left(l.Lifetime)
+	return rebind, max(left/2, min(minRenew, left))
 }
 
 func (c *Client) left(d time.Duration) time.Duration { return d - time.Since(c.since) }
@@ -231,7 +234,7 @@ func (c *Client) keep(l Lease) {
 	if c.lease == nil || c.lease.Address != l.Address {
 		c.o.Log.Info("lease", "link", c.o.Link, "lease", l.String())
 	}
-	c.lease = &l
+	c.lease, c.rebound = &l, false
 	if err := c.save(l); err != nil {
 		c.o.Log.Warn("the lease is not kept over a reboot", "link", c.o.Link, "error", err)
 	}

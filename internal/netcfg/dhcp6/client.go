@@ -101,13 +101,24 @@ func (c *Client) Run(ctx context.Context) {
 			fresh = true
 		case c.lease != nil && !fresh:
 			c.o.Log.Warn("IPv6 lease is not renewed yet", "link", c.o.Link, "error", err)
-			due = time.Now().Add(max(minRenew, c.left(c.lease.Lifetime)/4))
+			due = time.Now().Add(untilNext(c.left(c.lease.T2), c.left(c.lease.Lifetime)))
 			continue
 		}
 		wait := pause + time.Duration(rand.Int64N(int64(2*time.Second))) - time.Second
 		c.o.Log.Warn("no IPv6 lease", "link", c.o.Link, "error", err, "next", wait.Round(time.Second))
 		due, pause = time.Now().Add(wait), min(2*pause, maxPause)
 	}
+}
+
+// untilNext is how long after a failed try the next one is: a quarter of the rest
+// of the lease and not less than minRenew, but from T2 on every server is asked
+// (RFC 8415 §18.2.5), and a lease of two minutes has time for that once.
+func untilNext(t2, lifetime time.Duration) time.Duration {
+	next := max(minRenew, lifetime/4)
+	if t2 > 0 {
+		next = min(next, t2)
+	}
+	return next
 }
 
 // act runs the exchange that is due. A panic in PID 1 would be a kernel panic,

@@ -140,3 +140,17 @@ func TestUnrenewedLeaseExpires(t *testing.T) {
 		})
 	}
 }
+
+func TestUntilNext(t *testing.T) {
+	for _, c := range []struct{ t2, lifetime, want time.Duration }{
+		{36 * time.Second, 60 * time.Second, 36 * time.Second}, // of two minutes, after T1
+		{12 * time.Hour, 20 * time.Hour, 5 * time.Hour},
+		{time.Hour, 20 * time.Hour, time.Hour},
+		{0, 24 * time.Second, time.Minute}, // it expires before
+		{-time.Hour, 4 * time.Hour, time.Hour},
+	} {
+		if got := untilNext(c.t2, c.lifetime); got != c.want {
+			t.Errorf("T2 in %v, the end in %v: next try in %v, want %v", c.t2, c.lifetime, got, c.want)
+		}
+	}
+}
