@@ -22,12 +22,12 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:]))
+	os.Exit(run(os.Args[1:], node.Run))
 }
 
 // run returns the exit code: 0 for a node that was asked to stop, 1 for one
-// that failed, 2 for wrong usage.
-func run(args []string) int {
+// that failed, 2 for wrong usage. start is the node; tests have a smaller one.
+func run(args []string, start func(context.Context, node.Config) error) int {
 	begin := time.Now()
 	if len(args) > 0 && args[0] == "state" {
 		return state(args[1:])
@@ -60,7 +60,7 @@ func run(args []string) int {
 	}
 
 	ctx, hurry := signals(log)
-	err = node.Run(ctx, node.Config{
+	err = start(ctx, node.Config{
 		Options: opts, Floor: programTime(), Settle: memory.Settle, Log: log, Hurry: hurry, Fatal: fatal,
 	})
 	if err != nil {
@@ -91,7 +91,7 @@ func state(args []string) int {
 }
 
 // signals ends the context at the first TERM or INT and closes the channel at
-// the second.
+// the second, which ksinit sends too, to a node that takes longer than it should.
 func signals(log func(string)) (context.Context, <-chan struct{}) {
 	received := make(chan os.Signal, 2)
 	signal.Notify(received, syscall.SIGTERM, syscall.SIGINT)

@@ -1,10 +1,13 @@
 // Package addons deploys what every node carries as pods: CoreDNS and, when
-// enabled, the local-path storage provisioner. The manifests are rendered from
-// the embedded YAML (pure, golden-tested) and applied server-side, so fields
-// that others own are left alone and an unchanged manifest writes nothing.
+// enabled, the local-path storage provisioner and Portainer's Edge agent. The
+// manifests are rendered from the embedded YAML (pure, golden-tested) and
+// applied server-side, so fields that others own are left alone and an
+// unchanged manifest writes nothing.
 //
-// It does not remove what it once deployed: a switched-off provisioner keeps
-// serving volumes that exist.
+// A switched-off provisioner is not removed: it keeps serving volumes that
+// exist. The agent is, as its account may do everything: what carries our
+// label, and nothing else. The node is ready without the agent; what stands in
+// its way is logged, and tried again.
 package addons
 
 import (
@@ -40,6 +43,7 @@ type Config struct {
 	LocalStorage  bool
 	LocalPath     string // directory of the volumes
 	SharedPath    string // shared file system instead of LocalPath, or ""
+	Portainer     Portainer
 }
 
 // Render gives the manifests to apply, in order.
@@ -105,6 +109,7 @@ func (cfg Config) localPathConfig() (string, error) {
 // servers change. ready is called after the first success.
 func Run(ctx context.Context, applier Applier, cfg Config, resolvConf string, log func(string), ready func()) error {
 	applied := ""
+	agent := agentState{Portainer: cfg.Portainer, log: log}
 	for {
 		text, err := os.ReadFile(resolvConf)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -127,6 +132,9 @@ func Run(ctx context.Context, applier Applier, cfg Config, resolvConf string, lo
 				log("addons: " + err.Error() + ", trying again")
 				pause = 2 * time.Second
 			}
+		}
+		if applied != "" {
+			agent.settle(ctx, applier)
 		}
 		select {
 		case <-ctx.Done():

@@ -29,20 +29,25 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := strings.Join(documents, "\n---\n")
-		golden := filepath.Join("testdata", name+".yaml")
-		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
+		isGolden(t, name, documents)
+	}
+}
+
+func isGolden(t *testing.T, name string, documents []string) {
+	t.Helper()
+	got := strings.Join(documents, "\n---\n")
+	golden := filepath.Join("testdata", name+".yaml")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got != string(want) {
-			t.Errorf("%s differs from its golden file (go test -update writes it):\n%s", name, got)
-		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs from its golden file (go test -update writes it):\n%s", name, got)
 	}
 }
 
@@ -55,7 +60,11 @@ func TestDocumentsAreObjects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, document := range documents {
+	agent, err := portainer().documents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, document := range append(documents, agent...) {
 		object := &unstructured.Unstructured{}
 		if err := yaml.UnmarshalStrict([]byte(document), &object.Object); err != nil {
 			t.Fatalf("%v in\n%s", err, document)
@@ -70,18 +79,36 @@ func TestDocumentsAreObjects(t *testing.T) {
 	}
 }
 
+// recorder is an API server that knows only what was asked of it.
 type recorder struct {
 	applied chan string
+	owned   []string
+	removed []string
+	foreign string // what somebody else made
+	refusal error  // of what is not Apply
 }
 
-func (r recorder) Apply(_ context.Context, document string) error {
+func (r *recorder) Apply(_ context.Context, document string) error {
 	r.applied <- document
 	return nil
 }
 
+func (r *recorder) Own(_ context.Context, document string) (string, error) {
+	r.owned = append(r.owned, document)
+	if r.foreign != "" && strings.Contains(document, "kind: "+r.foreign+"\n") {
+		return r.foreign, r.refusal
+	}
+	return "", r.refusal
+}
+
+func (r *recorder) Remove(_ context.Context, document string) (bool, error) {
+	r.removed = append(r.removed, document)
+	return true, r.refusal
+}
+
 func TestRunAppliesOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	r := recorder{applied: make(chan string, 100)}
+	r := &recorder{applied: make(chan string, 100)}
 	resolv := filepath.Join(t.TempDir(), "resolv.conf") // missing: a node without network
 	err := Run(ctx, r, config(), resolv, func(line string) { t.Log(line) }, cancel)
 	if err != nil {

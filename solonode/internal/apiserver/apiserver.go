@@ -87,6 +87,9 @@ func (cfg Config) Args() []string {
 		"--endpoint-reconciler-type=master-count",
 		"--shutdown-delay-duration=0s",
 		"--shutdown-send-retry-after=false",
+		// Else it waits for watches that nobody ends, of the kubelet and of pods:
+		// 6 s of each stop, and then it was left behind.
+		"--shutdown-watch-termination-grace-period=1s",
 		"--delete-collection-workers=1",
 	}
 }

@@ -25,13 +25,15 @@ type Component struct {
 	Finite      bool          // Run ends by itself when its work is done
 	Optional    bool          // a failure is logged and does not stop the node
 	StopTimeout time.Duration // how long Run may take to return after its context ended
+	StopReserve time.Duration // what of Options.StopBudget is kept for it, whatever stops before it
 }
 
 // Options of Run.
 type Options struct {
 	StartupTimeout time.Duration     // for each component, from its start to ready
+	StopBudget     time.Duration     // for the stop of all components together
 	Log            func(line string) // one line each
-	Hurry          <-chan struct{}   // closed: stop waiting for components that stop
+	Hurry          <-chan struct{}   // closed: wait for components that stop no longer than is reserved for them
 	Fatal          <-chan error      // a failure reported from outside of Run, such as a fatal log call
 }
 
@@ -68,6 +70,9 @@ func Run(ctx context.Context, components []Component, opts Options) error {
 				return fmt.Errorf("component %s needs the unknown component %s", component.Name, need)
 			}
 		}
+	}
+	if kept := reserved(components); kept >= opts.StopBudget {
+		return fmt.Errorf("stop: a budget of %s has no room for the %s that are reserved", opts.StopBudget, kept)
 	}
 	for _, component := range components {
 		go run.start(run.tasks[component.Name])
@@ -152,31 +157,6 @@ func (run *runner) awaitReady(ctx context.Context, t *task, begin time.Time) {
 				run.failed(t, fmt.Errorf("not ready after %s: %w", run.opts.StartupTimeout, err))
 			}
 			return
-		}
-	}
-}
-
-// stop ends the components in reverse order of the list.
-func (run *runner) stop(components []Component) {
-	for i := len(components) - 1; i >= 0; i-- {
-		t := run.tasks[components[i].Name]
-		t.cancel()
-		begin := time.Now()
-		select {
-		case <-t.done:
-			continue
-		default:
-		}
-		select {
-		case <-t.done:
-			if t.Finite || !t.begun.Load() {
-				continue
-			}
-			run.opts.Log(fmt.Sprintf("component stopped: %s %.1fs", t.Name, time.Since(begin).Seconds()))
-		case <-time.After(t.StopTimeout):
-			run.opts.Log(fmt.Sprintf("component left behind: %s did not stop within %s", t.Name, t.StopTimeout))
-		case <-run.opts.Hurry:
-			run.opts.Log("component left behind: " + t.Name + " (hurried)")
 		}
 	}
 }

@@ -64,7 +64,7 @@ func TestStartsByNeedsAndStopsInReverse(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := Run(ctx, list, Options{StartupTimeout: time.Minute, Log: log.add}); err != nil {
+		if err := Run(ctx, list, Options{StopBudget: testBudget, StartupTimeout: time.Minute, Log: log.add}); err != nil {
 			t.Fatal(err)
 		}
 		if got := log.only("run "); !slices.Equal(got, []string{"store", "api", "pods"}) {
@@ -103,7 +103,7 @@ func TestOneFailureStopsAll(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
-				err := Run(ctx, []Component{service("good", log, 0), bad}, Options{StartupTimeout: 30 * time.Second, Log: log.add})
+				err := Run(ctx, []Component{service("good", log, 0), bad}, Options{StopBudget: testBudget, StartupTimeout: 30 * time.Second, Log: log.add})
 				if got := message(err); got != test.want {
 					t.Errorf("got %q, want %q", got, test.want)
 				}
@@ -131,7 +131,7 @@ func TestFiniteComponentLetsOthersStart(t *testing.T) {
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		err := Run(ctx, []Component{wait, service("after", log, 0, "wait")}, Options{StartupTimeout: time.Minute, Log: log.add})
+		err := Run(ctx, []Component{wait, service("after", log, 0, "wait")}, Options{StopBudget: testBudget, StartupTimeout: time.Minute, Log: log.add})
 		if err != nil || len(log.only("run after")) != 1 {
 			t.Errorf("error %v, log %v", err, log.lines)
 		}
@@ -155,7 +155,7 @@ func TestStopIsBounded(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				begin := time.Now()
-				err := Run(ctx, []Component{service("store", log, 0), stuck}, Options{StartupTimeout: time.Minute, Log: log.add, Hurry: hurried})
+				err := Run(ctx, []Component{service("store", log, 0), stuck}, Options{StopBudget: testBudget, StartupTimeout: time.Minute, Log: log.add, Hurry: hurried})
 				want := 67 * time.Second
 				if hurry {
 					want = time.Minute

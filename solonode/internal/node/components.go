@@ -22,8 +22,14 @@ import (
 	"kubesolo.io/os/solonode/internal/telemetry"
 )
 
+// stopBudget bounds the stop of all components together. ksinit sends a second
+// TERM, a hurry, after 12 s and SIGKILL 4 s later; others may give the promised
+// 20 s. The last second is for the end of the process.
+const stopBudget = 11 * time.Second
+
 // components are listed in the order of their start; they stop in reverse.
-// The stop limits add up to less than 20 s.
+// The stop limits add up to more than stopBudget, as the many hardly ever hang
+// together; what must have its time even then has a reserve.
 func (n *node) components() []lifecycle.Component {
 	list := append(n.controlPlane(), n.helpers()...)
 	list = append(list, n.stateSocket())
@@ -50,13 +56,16 @@ func (n *node) controlPlane() []lifecycle.Component {
 			Name:        "datastore",
 			Run:         func(ctx context.Context) error { return n.runDatastore(ctx, store) },
 			Ready:       store.Ready,
-			StopTimeout: 5 * time.Second,
+			StopTimeout: stopBudget, // the last: all that is left
+			// To end what its clients left open, and close the database.
+			StopReserve: 4 * time.Second,
 		},
 		{
 			Name: "apiserver", Needs: []string{"datastore"},
 			Run:         func(ctx context.Context) error { return apiserver.Run(ctx, api) },
 			Ready:       n.apiReady,
 			StopTimeout: 6 * time.Second,
+			StopReserve: 2 * time.Second, // for requests that are under way
 		},
 		{
 			Name: "controllers", Needs: []string{"apiserver"},
@@ -80,7 +89,7 @@ func (n *node) helpers() []lifecycle.Component {
 	addonConfig := addons.Config{
 		DNSServiceIP: options.DNSServiceIP, ClusterDomain: options.ClusterDomain,
 		LocalStorage: n.Options.LocalStorage, LocalPath: filepath.Join(n.Options.Path, "local-path-storage"),
-		SharedPath: n.Options.LocalStorageSharedPath,
+		SharedPath: n.Options.LocalStorageSharedPath, Portainer: portainer(n.Options),
 	}
 	var applied atomic.Bool
 	list := []lifecycle.Component{

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("stopping:", err)
 		stop()
 	}()
-	opts, err := options.Parse(nil, func(string) string { return "" })
+	opts, err := options.Parse(nil, os.Getenv)
 	opts.StateCopies = filepath.Join(path, "copies")
 	opts.Path, opts.NodeName, opts.NodeIP = path, "node1", netip.MustParseAddr(os.Getenv(childAddress))
 	if err == nil {

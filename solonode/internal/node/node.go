@@ -64,7 +64,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return lifecycle.Run(ctx, n.components(), lifecycle.Options{
-		StartupTimeout: cfg.Options.StartupTimeout, Log: cfg.Log, Hurry: cfg.Hurry, Fatal: cfg.Fatal,
+		StartupTimeout: cfg.Options.StartupTimeout, StopBudget: stopBudget,
+		Log: cfg.Log, Hurry: cfg.Hurry, Fatal: cfg.Fatal,
 	})
 }
 

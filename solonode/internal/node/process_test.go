@@ -79,11 +79,12 @@ func (o *transcript) String() string {
 	return o.text.String()
 }
 
-func startNode(t *testing.T, path, address string) *process {
+// startNode starts one with settings, "KEY=value" as in its real life.
+func startNode(t *testing.T, path, address string, settings ...string) *process {
 	t.Helper()
 	p := &process{path: path, output: &transcript{}, ended: make(chan struct{})}
 	p.command = exec.Command("/proc/self/exe")
-	p.command.Env = []string{childPath + "=" + path, childAddress + "=" + address, "PATH=" + os.Getenv("PATH")}
+	p.command.Env = append(settings, childPath+"="+path, childAddress+"="+address, "PATH="+os.Getenv("PATH"))
 	p.command.Stdout, p.command.Stderr = p.output, p.output
 	input, err := p.command.StdinPipe()
 	if err != nil {

@@ -12,10 +12,7 @@ type setting struct {
 	flag, env, ignored string
 }
 
-const (
-	noPortainer = "this build has no Portainer agent; deploy it with kubectl"
-	noD2K       = "this build has no Docker API bridge"
-)
+const noD2K = "this build has no Docker API bridge"
 
 // settings lists every flag with its environment variable.
 func settings() []setting {
@@ -43,10 +40,10 @@ func settings() []setting {
 		{flag: "system-reserved", env: "KUBESOLO_SYSTEM_RESERVED"},
 		{flag: "metrics-server", env: "KUBESOLO_METRICS_SERVER"},
 		{flag: "metrics-bind-address", env: "KUBESOLO_METRICS_BIND_ADDRESS"},
-		{flag: "portainer-edge-id", env: "KUBESOLO_PORTAINER_EDGE_ID", ignored: noPortainer},
-		{flag: "portainer-edge-key", env: "KUBESOLO_PORTAINER_EDGE_KEY", ignored: noPortainer},
-		{flag: "portainer-edge-async", env: "KUBESOLO_PORTAINER_EDGE_ASYNC", ignored: noPortainer},
-		{flag: "portainer-edge-image", env: "KUBESOLO_PORTAINER_EDGE_IMAGE", ignored: noPortainer},
+		{flag: "portainer-edge-id", env: "KUBESOLO_PORTAINER_EDGE_ID"},
+		{flag: "portainer-edge-key", env: "KUBESOLO_PORTAINER_EDGE_KEY"},
+		{flag: "portainer-edge-async", env: "KUBESOLO_PORTAINER_EDGE_ASYNC"},
+		{flag: "portainer-edge-image", env: "KUBESOLO_PORTAINER_EDGE_IMAGE"},
 		{flag: "d2k", env: "KUBESOLO_D2K", ignored: noD2K},
 		{flag: "d2k-namespace", env: "KUBESOLO_D2K_NAMESPACE", ignored: noD2K},
 		{flag: "debug", env: "KUBESOLO_DEBUG"},
@@ -97,14 +94,18 @@ func (raw *rawOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&raw.systemReserved, "system-reserved", "", "comma-separated resource=quantity kept from pods")
 	fs.BoolVar(&raw.MetricsServer, "metrics-server", false, "serve /metrics, /healthz, /livez and /readyz")
 	fs.StringVar(&raw.MetricsAddress, "metrics-bind-address", "127.0.0.1:9105", "address of the metrics server")
+	fs.StringVar((*string)(&raw.PortainerEdgeID), "portainer-edge-id", "", "Edge ID of this node in Portainer; with the key, Portainer's agent is deployed")
+	fs.StringVar((*string)(&raw.PortainerEdgeKey), "portainer-edge-key", "", "Edge key that Portainer gave out (other programs can read it here: the variable is better)")
+	fs.BoolVar(&raw.PortainerEdgeAsync, "portainer-edge-async", false, "the agent asks from time to time and keeps no tunnel")
+	fs.StringVar(&raw.PortainerEdgeImage, "portainer-edge-image", "", "image of the agent (default: docker.io/portainer/agent:lts)")
 	fs.BoolVar(&raw.Debug, "debug", false, "log more")
 	fs.BoolVar(&raw.Pprof, "pprof-server", false, "serve profiles on 127.0.0.1:6060")
 	fs.BoolVar(&raw.version, "version", false, "print the version and exit")
 	for _, setting := range settings() {
 		switch setting.flag {
-		case "db-wal-repair", "container-mode", "portainer-edge-async", "d2k", "full":
+		case "db-wal-repair", "container-mode", "d2k", "full":
 			fs.BoolVar(&raw.unusedBool, setting.flag, false, "no effect: "+setting.ignored)
-		case "portainer-edge-id", "portainer-edge-key", "portainer-edge-image", "d2k-namespace":
+		case "d2k-namespace":
 			fs.StringVar(&raw.unused, setting.flag, "", "no effect: "+setting.ignored)
 		}
 		if flag := fs.Lookup(setting.flag); setting.env != "" {

@@ -52,6 +52,10 @@ type Options struct {
 	SystemReserved         map[string]string
 	MetricsServer          bool
 	MetricsAddress         string
+	PortainerEdgeID        Secret // as hidden by the host's own tools
+	PortainerEdgeKey       Secret
+	PortainerEdgeAsync     bool
+	PortainerEdgeImage     string // "": the default one
 	Debug                  bool
 	Pprof                  bool
 
@@ -146,6 +150,14 @@ func (raw *rawOptions) resolve() (Options, error) {
 	}
 	if opts.SystemReserved, err = keyValues("--system-reserved", raw.systemReserved); err != nil {
 		return Options{}, err
+	}
+	opts.PortainerEdgeID = Secret(strings.TrimSpace(raw.PortainerEdgeID.Reveal()))
+	opts.PortainerEdgeKey = Secret(strings.TrimSpace(raw.PortainerEdgeKey.Reveal()))
+	opts.PortainerEdgeImage = strings.TrimSpace(raw.PortainerEdgeImage)
+	if (opts.PortainerEdgeID == "") != (opts.PortainerEdgeKey == "") {
+		// As upstream, no reason to be without a cluster. The host refuses
+		// such a pair where it can still be put right.
+		opts.Notices = append(opts.Notices, "Portainer agent: the Edge ID and the Edge key go together, set both or none; an agent that is there is left as it is")
 	}
 	for _, setting := range settings() {
 		origin, given := raw.given[setting.flag]

@@ -57,8 +57,8 @@ func TestEveryDocumentedFlagAndVariable(t *testing.T) {
 			t.Errorf("%s: %v", setting.env, err)
 		}
 		wantNotices := 0
-		if setting.ignored != "" {
-			wantNotices = 1
+		if setting.ignored != "" || setting.flag == "portainer-edge-id" || setting.flag == "portainer-edge-key" {
+			wantNotices = 1 // those two only go together
 		}
 		if len(fromFlag.Notices) != wantNotices || len(fromEnv.Notices) != wantNotices {
 			t.Errorf("%s: notices %q and %q, want %d", setting.flag, fromFlag.Notices, fromEnv.Notices, wantNotices)
@@ -108,6 +108,27 @@ func TestBadNodeIPIsANotice(t *testing.T) {
 		}
 		if valid && opts.NodeIP != netip.MustParseAddr(value) {
 			t.Errorf("%s: got %v", value, opts.NodeIP)
+		}
+	}
+}
+
+func TestPortainer(t *testing.T) {
+	env := map[string]string{
+		"KUBESOLO_PORTAINER_EDGE_ID": "7f1c2d", "KUBESOLO_PORTAINER_EDGE_KEY": "a2V5\n", // a block of YAML ends with a line break
+		"KUBESOLO_PORTAINER_EDGE_ASYNC": "true", "KUBESOLO_PORTAINER_EDGE_IMAGE": "example.test/agent:2",
+	}
+	opts, err := parse(t, env)
+	if err != nil || len(opts.Notices) != 0 {
+		t.Fatalf("notices %q, error %v", opts.Notices, err)
+	}
+	if opts.PortainerEdgeID.Reveal() != "7f1c2d" || opts.PortainerEdgeKey.Reveal() != "a2V5" || !opts.PortainerEdgeAsync ||
+		opts.PortainerEdgeImage != "example.test/agent:2" {
+		t.Errorf("got %q %q %t %q", opts.PortainerEdgeID.Reveal(), opts.PortainerEdgeKey.Reveal(), opts.PortainerEdgeAsync, opts.PortainerEdgeImage)
+	}
+	for _, half := range []string{"KUBESOLO_PORTAINER_EDGE_ID", "KUBESOLO_PORTAINER_EDGE_KEY"} {
+		opts, err := parse(t, map[string]string{half: "only"})
+		if err != nil || len(opts.Notices) != 1 || !strings.Contains(opts.Notices[0], "both or none") {
+			t.Errorf("%s alone: notices %q, error %v", half, opts.Notices, err)
 		}
 	}
 }
