@@ -15,6 +15,8 @@ IMAGE_FLAGS = $(KEY_FLAGS) $(if $(RELEASE),--release) --base $(BASE) --kubesolo 
   $(if $(KERNEL_IMAGE),--kernel-image $(KERNEL_IMAGE)) $(if $(KERNEL_MODULES),--kernel-modules $(KERNEL_MODULES)) \
   $(if $(KERNEL_CONFIG),--kernel-config $(KERNEL_CONFIG)) $(if $(LEVEL),--level $(LEVEL))
 RUN_FLAGS = --build $(BUILD) $(ARGS)
+run run-disk: IMAGE_FLAGS += --need 'qemu-system-x86_64 qemu-img $(if $(findstring -uefi,$(ARGS)),/usr/share/OVMF/OVMF_CODE_4M.fd)'
+bench: IMAGE_FLAGS += --need 'qemu-system-x86_64 mkfs.vfat' # asked for before the long build, not after it
 
 .PHONY: help image update keys run run-disk test check bench test-ns test-vm test-whole fmt lint clean
 help: ## this text
