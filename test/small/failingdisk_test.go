@@ -27,6 +27,7 @@ func TestFailingDisk(t *testing.T) {
 			step: "machine-id", says: "write /data/ksinit/machine-id", written: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // one processor is what such a boot uses
 			disk := sparse(t, filepath.Join(t.TempDir(), "data.img"), 256<<20)
 			run(t, ".", "mkfs.ext4", "-q", "-L", "KSOLODATA", disk)
 			before := run(t, ".", "sha256sum", disk)

@@ -26,7 +26,9 @@ func TestUpdate(t *testing.T) {
 	c := newChannel(t)
 	image := artefact(t, "kubesolo-os-amd64.img")
 	built := hashFile(t, image)
-	n := installed(t, c, "update-bios", false, 5*time.Minute)
+	// Twice what a good version needs; one that never gets Ready takes all of it.
+	const deadline = 210 * time.Second
+	n := installed(t, c, "update-bios", false, deadline)
 	n.testGrown(t)
 	n.testVolume(t)
 	n.apply(t, "bystander.yaml")
@@ -36,7 +38,7 @@ func TestUpdate(t *testing.T) {
 		c.build("0.2.0")
 		n.goodUpdate(t, "0.2.0", "B")
 	})
-	bad := troubles("0.3", 5*time.Minute, 0, 3)
+	bad := troubles("0.3", deadline, 0, 3)
 	n.badUpdates(t, c, bad, "0.2.0")
 	t.Run("good after bad", func(t *testing.T) {
 		c.build("0.4.0")
