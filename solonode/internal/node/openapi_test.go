@@ -133,7 +133,8 @@ func freshNode(t *testing.T) (path string, process *process, client kubernetes.I
 	return path, process, process.client(t)
 }
 
-func create(ctx context.Context, t *testing.T, path string, resource schema.GroupVersionResource, document string) {
+// dynamicClient is the administrator's, for objects of any kind.
+func dynamicClient(t *testing.T, path string) dynamic.Interface {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(path, "pki", "admin", "admin.kubeconfig"))
 	if err != nil {
@@ -143,6 +144,12 @@ func create(ctx context.Context, t *testing.T, path string, resource schema.Grou
 	if err != nil {
 		t.Fatal(err)
 	}
+	return client
+}
+
+func create(ctx context.Context, t *testing.T, path string, resource schema.GroupVersionResource, document string) {
+	t.Helper()
+	client := dynamicClient(t, path)
 	object := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,9 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 const (
@@ -134,14 +131,7 @@ func TestPortainerAgent(t *testing.T) {
 // edgeObjects are those of the agent's names that are there.
 func edgeObjects(ctx context.Context, t *testing.T, path string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(path, "pki", "admin", "admin.kubeconfig"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := dynamicClient(t, path)
 	core := schema.GroupVersion{Version: "v1"}
 	bindings := schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
 	deployments := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
