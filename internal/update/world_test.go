@@ -154,15 +154,22 @@ func (w *world) find(_ context.Context, q Query) (Offer, error) {
 // boot is what GRUB, ksinit and the agent do until the machine goes down, or for a
 // day in which nothing happens. How the last order was taken is kept.
 func (w *world) boot(t *testing.T, o ...Order) {
+	w.start()
+	if w.running == abslot.B && w.broken {
+		return // the kernel panics, and the machine restarts
+	}
+	w.agent(t, o...)
+}
+
+// start is the boot as far as GRUB and ksinit go.
+func (w *world) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.boots++
 	w.running, w.onTrial, w.env = w.env.BootOnce()
 	if w.env.Outcome(w.running, w.onTrial) == abslot.TrialFailed {
 		w.giveUp("3 starts without a verdict")
 	}
-	if w.running == abslot.B && w.broken {
-		return // the kernel panics, and the machine restarts
-	}
-	w.agent(t, o...)
 }
 
 func (w *world) log() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -176,13 +183,14 @@ func (w *world) agent(t *testing.T, o ...Order) {
 		version = w.slotB
 	}
 	if w.onTrial {
-		time.AfterFunc(10*time.Minute, func() { // ksinit's deadline
+		deadline := time.AfterFunc(10*time.Minute, func() { // ksinit's deadline, which ends with its boot
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.onTrial && ctx.Err() == nil {
 				w.giveUp("not found good within 10m0s")
 			}
 		})
+		defer deadline.Stop()
 	}
 	e := New(Options{
 		File: filepath.Join(w.dir, w.file), Version: version, Boot: fmt.Sprint(w.boots), Node: w, Data: w, Find: w.find,
