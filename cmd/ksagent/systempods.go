@@ -14,6 +14,7 @@ import (
 type systemPod struct {
 	Metadata struct {
 		Name              string
+		CreationTimestamp time.Time
 		DeletionTimestamp *time.Time
 	}
 	Status struct {
@@ -34,7 +35,9 @@ type systemPod struct {
 // and again is Running, and all that the API has survives a restart. As with
 // CoreDNS (package health) containerd says whether the containers run, and where
 // it does not say, the time at which they started. One that has done its work is
-// well, and one that is being deleted is none of the new version's.
+// well, and one that is being deleted is none of the new version's. Nor is one that has
+// failed and was made before this boot, as an evicted one: that phase is final, the
+// pod that its controller makes in its place is what has to be ready.
 func systemPods(ctx context.Context, api health.Getter, runtime health.Runtime, boot, now time.Time) error {
 	var pods struct{ Items []systemPod }
 	if err := api.Get(ctx, "/api/v1/namespaces/kube-system/pods", &pods); err != nil {
@@ -42,6 +45,9 @@ func systemPods(ctx context.Context, api health.Getter, runtime health.Runtime, 
 	}
 	for _, p := range pods.Items {
 		if p.Status.Phase == "Succeeded" || p.Metadata.DeletionTimestamp != nil {
+			continue
+		}
+		if p.Status.Phase == "Failed" && !within(p.Metadata.CreationTimestamp, boot, now) {
 			continue
 		}
 		if err := p.ready(); err != nil {
@@ -93,6 +99,11 @@ func (p systemPod) alive(ctx context.Context, runtime health.Runtime, boot, now 
 			return runs
 		}
 	}
-	// A time from the future is of a boot whose clock was ahead.
-	return started.After(boot) && started.Before(now.Add(time.Minute))
+	return within(started, boot, now)
+}
+
+// within says whether a time is of this boot. One from the future is of a boot whose
+// clock was ahead.
+func within(at, boot, now time.Time) bool {
+	return at.After(boot) && at.Before(now.Add(time.Minute))
 }
