@@ -59,7 +59,7 @@ func runVerb(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.BoolVar(&o.UEFI, "uefi", false, "boot by UEFI (OVMF), not BIOS")
 	flags.IntVar(&o.Memory, "memory", 2048, "memory in `MiB`")
 	flags.IntVar(&o.CPUs, "cpus", 2, "number of CPUs")
-	flags.Var((*words)(&o.Append), "append", "kernel `arguments`; boots vmlinuz and kubesolo-os.gz directly")
+	flags.Var((*words)(&o.Append), "append", "kernel `arguments`; boots vmlinuz and kubesolo-os.gz directly, with the data of the disk")
 	flags.BoolVar(&o.Offline, "no-network", false, "a machine without a network device")
 	flags.BoolVar(&o.Console, "console", false, "the serial console on this terminal, both ways")
 	flags.BoolVar(&o.ExitWhenReady, "exit-when-ready", false, "shut down in order once the node is Ready")

@@ -23,7 +23,7 @@ type Options struct {
 	UEFI     bool
 	Memory   int      // MiB, default 2048
 	CPUs     int      // default 2
-	Append   []string // kernel arguments; boots vmlinuz and kubesolo-os.gz directly
+	Append   []string // kernel arguments; boots vmlinuz and kubesolo-os.gz directly, with the disk's data
 	Offline  bool     // no network device at all
 	Console  bool     // the serial console on the terminal, both ways
 
@@ -73,8 +73,8 @@ func (o Options) config(ctx context.Context) (c vmtest.Config, notes []string, e
 	}
 	switch {
 	case len(o.Append) > 0:
-		if o.Disk || o.UEFI {
-			return c, nil, errors.New("--append boots vmlinuz and kubesolo-os.gz directly; it goes neither with --disk nor with --uefi")
+		if o.UEFI {
+			return c, nil, errors.New("--append boots vmlinuz and kubesolo-os.gz directly; it does not go with --uefi")
 		}
 		c.Kernel = filepath.Join(o.Build, "vmlinuz")
 		c.Initrd = filepath.Join(o.Build, "kubesolo-os.gz")

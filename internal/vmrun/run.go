@@ -271,7 +271,7 @@ func whatNow(kubeconfig string, disk bool) string {
 use it    kubectl --kubeconfig %s get pods -A
 log in    no passwords: operators of a node use SSH with their key (docs/ssh.md);
           a root shell in place of the node, for emergencies:
-            make run ARGS='--console --append kubesolo.shell'
+            %s ARGS='--console --append kubesolo.shell'
 stop      Ctrl-C (in order), Ctrl-C twice (power cut)
-rebuild   make image, then %s: the data disk is kept`, kubeconfig, again)
+rebuild   make image, then %s: the data disk is kept`, kubeconfig, again, again)
 }

@@ -123,8 +123,14 @@ func TestConfig(t *testing.T) {
 	if err != nil || !strings.HasSuffix(c.Append, " kubesolo.debug a=b") || c.NIC != nil || c.ISO != "" {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if _, _, err = (Options{Build: build, Append: []string{"x"}, Disk: true}).config(t.Context()); err == nil {
-		t.Error("--append with --disk is accepted")
+	if _, _, err = (Options{Build: build, Append: []string{"x"}, UEFI: true}).config(t.Context()); err == nil {
+		t.Error("--append with --uefi is accepted")
+	}
+	// What the menu does not have is given to the same node.
+	disk, _, err := Options{Build: build, Disk: true}.config(t.Context())
+	c, _, directErr := Options{Build: build, Append: []string{"kubesolo.shell"}, Disk: true}.config(t.Context())
+	if err != nil || directErr != nil || c.Kernel == "" || !strings.HasSuffix(c.Append, " kubesolo.shell") || c.Disks[0] != disk.Disks[0] {
+		t.Errorf("%+v, %v; the disk alone %+v, %v", c, directErr, disk, err)
 	}
 }
 
@@ -171,9 +177,12 @@ func TestWhatNow(t *testing.T) {
 	if !strings.Contains(string(readme), text) {
 		t.Errorf("README.md does not have:\n%s", text)
 	}
-	for _, disk := range []bool{false, true} {
+	for disk, shell := range map[bool]string{
+		false: "make run ARGS='--console --append kubesolo.shell'",
+		true:  "make run-disk ARGS='--console --append kubesolo.shell'",
+	} {
 		text := whatNow("k", disk)
-		if strings.Contains(text, "  ksimage") || !strings.Contains(text, "make run ARGS='--console --append kubesolo.shell'") || !strings.Contains(text, "docs/ssh.md") {
+		if strings.Contains(text, "  ksimage") || !strings.Contains(text, shell) || !strings.Contains(text, "docs/ssh.md") {
 			t.Errorf("disk %v:\n%s", disk, text)
 		}
 	}
