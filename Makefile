@@ -44,8 +44,8 @@ check: ## the quick part: formatting, vet, unit tests
 	test/tiers.sh unit
 test-ns: ## the namespace tier (root)
 	test/tiers.sh ns
-test-vm: ## the small VM tier
-	test/tiers.sh small
+test-vm: ## the small VM tier, with all power cuts (writes docs/power-cut-matrix.md)
+	test/tiers.sh small matrix
 test-whole: ## the whole image to Ready
 	test/tiers.sh image whole
 bench: image ## measure the budgets, print them and write build/bench.json

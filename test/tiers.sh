@@ -2,7 +2,7 @@
 # The tests in tiers, cheap ones first; stops at the first tier that fails.
 #
 #   test/tiers.sh            all tiers, as make test and CI run them
-#   test/tiers.sh unit ns    only these: unit ns small image whole
+#   test/tiers.sh unit ns    only these: unit ns small image whole; or matrix
 #
 # A skip where a test could have run is a failure: KS_REQUIRE_NS=1 and
 # KS_WHOLE=1 turn the skips of tests that need root or an image into failures.
@@ -77,7 +77,13 @@ ns() {
 	KS_REQUIRE_NS=1 go test -count=1 $packages
 }
 
-small() { go test -count=1 -timeout 30m ./test/small; }
+# The power cuts in updates are of this tier too. All of them take 40 minutes of
+# both processors and are a tier of their own, by hand; here each twelfth, each day
+# another one.
+small() { go test -count=1 -timeout 60m ./test/small -updateevery 12 -updatefrom "$(($(date +%s) / 86400))"; }
+
+# All of them; it writes docs/power-cut-matrix.md.
+matrix() { go test -count=1 -v -timeout 150m -run '^TestUpdatePowerCuts$' ./test/small -updatematrix; }
 
 # The second build proves that the same inputs give the same bytes.
 image() { make image && test/again.sh; }
@@ -92,9 +98,9 @@ need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dn
 	/usr/include/seccomp.h libseccomp-dev pkg-config pkg-config
 todo=" ${*:-$all} "
 for tier in $todo; do
-	case " $all " in
+	case " $all matrix " in
 	*" $tier "*) ;;
-	*) echo "tiers.sh: no tier $tier; there are: $all" >&2; exit 2 ;;
+	*) echo "tiers.sh: no tier $tier; there are: $all matrix" >&2; exit 2 ;;
 	esac
 done
 for tier in $todo; do

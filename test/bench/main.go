@@ -88,6 +88,9 @@ func (b *bench) run(ctx context.Context, ready bool) error {
 	if err := b.boots(ctx); err != nil {
 		return err
 	}
+	if err := b.powerCuts(); err != nil {
+		return err
+	}
 	if ready {
 		if err := b.ready(ctx); err != nil {
 			return err

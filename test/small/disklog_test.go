@@ -23,6 +23,9 @@ const (
 )
 
 // request is one write, flush or both, in the order in which the disk did them.
+// That a write alone is to be kept (FUA) does not count: QEMU says so of each write
+// of a driver that knows no flush, and a disk with a cache gives the firmware, which
+// has such a driver, no promise.
 type request struct {
 	at    int64 // bytes
 	data  []byte
@@ -63,7 +66,7 @@ func parseLog(r io.ReaderAt) ([]request, error) {
 		if flags&^(logFlush|logFUA) != 0 || sectors > 1<<16 {
 			return nil, fmt.Errorf("request %d: flags %#x, %d sectors", len(requests), flags, sectors)
 		}
-		req := request{at: int64(position) * logSector, data: make([]byte, sectors*logSector), flush: flags&(logFlush|logFUA) != 0}
+		req := request{at: int64(position) * logSector, data: make([]byte, sectors*logSector), flush: flags&logFlush != 0}
 		if _, err := r.ReadAt(req.data, at); err != nil && len(req.data) > 0 {
 			return nil, err
 		}
@@ -73,18 +76,27 @@ func parseLog(r io.ReaderAt) ([]request, error) {
 	return requests, nil
 }
 
-// cut gives the disk as a power cut after the first n requests may leave it:
-// all that was there at the last flush, and of each later write everything,
-// nothing, or the sectors up to some point.
+// cut gives the disk as a power cut after the first n requests may leave it.
 func cut(base []byte, requests []request, n int, random *rand.Rand) []byte {
 	disk := append([]byte{}, base...)
+	kept, _ := survivors(requests[:n], random)
+	for _, r := range kept {
+		copy(disk[min(r.at, int64(len(disk))):], r.data)
+	}
+	return disk
+}
+
+// survivors are the writes that a power cut after them may leave: all that was there
+// at the last flush, and of each later write everything, nothing, or the sectors up
+// to some point. It counts those that are not whole.
+func survivors(requests []request, random *rand.Rand) (kept []request, lost int) {
 	safe := 0
-	for i, r := range requests[:n] {
+	for i, r := range requests {
 		if r.flush {
 			safe = i + 1
 		}
 	}
-	for i, r := range requests[:n] {
+	for i, r := range requests {
 		keep := len(r.data)
 		if i >= safe {
 			switch random.IntN(4) {
@@ -94,9 +106,13 @@ func cut(base []byte, requests []request, n int, random *rand.Rand) []byte {
 				keep = random.IntN(len(r.data)/logSector+1) * logSector
 			}
 		}
-		copy(disk[min(r.at, int64(len(disk))):], r.data[:keep])
+		if keep < len(r.data) {
+			lost++
+		}
+		r.data = r.data[:keep]
+		kept = append(kept, r)
 	}
-	return disk
+	return kept, lost
 }
 
 // writeSparse writes what is not zero.

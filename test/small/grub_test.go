@@ -33,10 +33,18 @@ type slotDisk struct {
 
 func newSlotDisk(t *testing.T) *slotDisk {
 	t.Helper()
-	d := &slotDisk{t: t, kernel: findKernel(t), path: filepath.Join(t.TempDir(), "disk.img"), parts: map[string]gpt.Partition{}}
+	d := &slotDisk{t: t, kernel: findKernel(t)}
+	d.make(d.slotImage("kubesolo-os.gz"), sparse(t, filepath.Join(t.TempDir(), "data"), 1<<20))
+	return d
+}
+
+// make makes the disk, with an image in both slots.
+func (d *slotDisk) make(slot, data string) {
+	t := d.t
+	t.Helper()
+	d.path, d.parts = filepath.Join(t.TempDir(), "disk.img"), map[string]gpt.Partition{}
 	d.accel = vmtest.Accelerator(t.Context(), d.kernel.Image)
-	dir := t.TempDir()
-	parts := disk.Parts{Slot: d.slotImage("kubesolo-os.gz"), Data: sparse(t, filepath.Join(dir, "data"), 1<<20), Work: dir}
+	parts := disk.Parts{Slot: slot, Data: data, Work: t.TempDir()}
 	if err := disk.Write(t.Context(), tool.New(nil, time.Unix(1_700_000_000, 0)), d.path, parts); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +70,6 @@ func newSlotDisk(t *testing.T) *slotDisk {
 		}
 		d.env[i] = int64(efi.First)*512 + found.Extents[0].Offset
 	}
-	return d
 }
 
 // slotImage is a slot with our kernel, and its initramfs under the name.

@@ -83,17 +83,22 @@ func addRepair(t *testing.T, stage string) {
 	run(t, ".", "cp", "/sbin/e2fsck.static", filepath.Join(stage, "e2fsck"))
 }
 
-// dataTemplate makes the ext4 template as the image has it.
-func dataTemplate(t *testing.T, path string) {
+// dataFile makes the ext4 of the data partition as the image has it.
+func dataFile(t *testing.T, path string) string {
 	t.Helper()
-	plain := filepath.Join(t.TempDir(), "data.ext4")
-	argv, env := datafs.TemplateCommand(plain, time.Unix(1_700_000_000, 0))
+	argv, env := datafs.TemplateCommand(path, time.Unix(1_700_000_000, 0))
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", argv, err, out)
 	}
-	in, err := os.Open(plain)
+	return path
+}
+
+// dataTemplate makes the template of it.
+func dataTemplate(t *testing.T, path string) {
+	t.Helper()
+	in, err := os.Open(dataFile(t, filepath.Join(t.TempDir(), "data.ext4")))
 	if err != nil {
 		t.Fatal(err)
 	}

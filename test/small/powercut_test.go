@@ -138,14 +138,7 @@ func newCutter(t *testing.T) *cutter {
 // MiB for the acknowledgements.
 func (c *cutter) freshDisk(t *testing.T) []byte {
 	t.Helper()
-	file := filepath.Join(c.dir, "fresh.img")
-	argv, env := datafs.TemplateCommand(file, time.Unix(1_700_000_000, 0))
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", argv, err, out)
-	}
-	disk, err := os.ReadFile(file)
+	disk, err := os.ReadFile(dataFile(t, filepath.Join(c.dir, "fresh.img")))
 	if err != nil || len(disk) != fsSize {
 		t.Fatalf("%d bytes, %v", len(disk), err)
 	}
