@@ -47,7 +47,8 @@ func TestNoNetwork(t *testing.T) {
 }
 
 // TestBadCloudInit boots with a configuration file that is not YAML on the
-// data partition: it is named with its line, and the services start.
+// data partition: it is named with its line, and the services start. The
+// partition is named by its label, so the blank disk before it is not taken.
 func TestBadCloudInit(t *testing.T) {
 	kernel := artefact(t, "vmlinuz")
 	files := t.TempDir()
@@ -58,11 +59,12 @@ func TestBadCloudInit(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(files, "etc-kubesolo", "cloud-init.yaml"), []byte(bad), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	disk := emptyDisk(t, "data.img", 2)
+	blank, disk := emptyDisk(t, "blank.img", 1), emptyDisk(t, "data.img", 2)
+	before := hashFile(t, blank)
 	command(t, "mkfs.ext4", "-q", "-L", "KSOLODATA", "-d", files, disk)
 	vm := vmtest.Run(t, vmtest.Config{
-		Name: "bad-cloud-init", Kernel: kernel, Initrd: artefact(t, "kubesolo-os.gz"), Append: arguments,
-		Disks: []vmtest.Disk{{Path: disk}}, NIC: &vmtest.NIC{Restrict: true},
+		Name: "bad-cloud-init", Kernel: kernel, Initrd: artefact(t, "kubesolo-os.gz"), Append: arguments + " kubesolo.data=LABEL=KSOLODATA",
+		Disks: []vmtest.Disk{{Path: blank}, {Path: disk}}, NIC: &vmtest.NIC{Restrict: true},
 	})
 	if _, err := vm.Expect(`cloud-init\.yaml.*line \d`, 3*time.Minute); err != nil {
 		t.Fatal(err)
@@ -71,6 +73,12 @@ func TestBadCloudInit(t *testing.T) {
 	n.waitEvent(t, 5*time.Minute, func(e event.Event) bool {
 		return e.Type == event.Service && e.Name == "kubesolo" && e.State == "running"
 	})
+	n.waitEvent(t, time.Minute, func(e event.Event) bool {
+		return e.Type == event.Step && e.Name == "data" && e.State == "ok" && regexpMatch(t, "^/dev/vdb .*mounted", e.Message)
+	})
 	n.shutDown(t)
 	mustBeClean(t, disk)
+	if hashFile(t, blank) != before {
+		t.Error("the blank disk was written to")
+	}
 }
