@@ -1,6 +1,10 @@
 // Command coredns is upstream CoreDNS with only the plugins that a cluster's
 // Corefile uses.
 //
+// Linked are those of the Corefile that the node deploys; loop and metrics, which
+// upstream's Corefile for clusters has beyond that; and bind, hosts, log and
+// rewrite, which people add when a name is to be changed or looked for.
+//
 // It owns the choice of plugins and nothing else: the server, its flags and its
 // version are upstream's. Upstream's own main links some sixty plugins, among
 // them the client libraries of four clouds; leaving them out makes the program
