@@ -20,7 +20,9 @@ func main() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, allSignals()...)
 
-	if os.Getpid() != 1 {
+	if os.Getpid() == 1 {
+		catchUncaught()
+	} else {
 		os.Exit(command(filepath.Base(os.Args[0]), os.Args[1:]))
 	}
 	// A few MB are what PID 1 needs. Until it has booted it collects nothing
@@ -39,18 +41,6 @@ func main() {
 		restart()
 	}
 	system(signals)
-}
-
-// allSignals are those that can be asked for. SIGCHLD is the reaper's, SIGURG the
-// runtime's own, many times a second.
-func allSignals() []os.Signal {
-	var all []os.Signal
-	for sig := unix.Signal(1); sig <= 64; sig++ { // _NSIG of signal(7)
-		if sig != unix.SIGURG && sig != unix.SIGCHLD {
-			all = append(all, sig)
-		}
-	}
-	return all
 }
 
 // system is PID 1 of the running system. It never returns.

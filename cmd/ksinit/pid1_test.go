@@ -236,6 +236,13 @@ func TestPID1Life(t *testing.T) {
 	p.expect(`ok +service kubesolo: ready`, 1)
 	p.expect(`ok +boot: \d+ steps`, 1)
 
+	// A signal that is not caught ends it now and then (catchUncaught).
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	_, caught, _ := strings.Cut(string(status), "\nSigCgt:\t")
+	mask, parseErr := strconv.ParseUint(strings.SplitN(caught, "\n", 2)[0], 16, 64)
+	if err != nil || parseErr != nil || ^mask != 1<<(unix.SIGKILL-1)|1<<(unix.SIGSTOP-1) {
+		t.Errorf("PID 1 catches %x, want all but SIGKILL and SIGSTOP: %v, %v", mask, err, parseErr)
+	}
 	// All there are, those of a fault too, which a program can be sent as well.
 	for range 100 {
 		for sig := unix.Signal(1); sig <= 64; sig++ {
@@ -243,7 +250,7 @@ func TestPID1Life(t *testing.T) {
 				continue // these two reach PID 1 from outside its namespace only
 			}
 			if err := p.cmd.Process.Signal(sig); err != nil {
-				t.Fatalf("PID 1 is gone after signals that mean nothing, at %s: %v", unix.SignalName(sig), err)
+				t.Fatalf("PID 1 is gone after signals that mean nothing, at %d: %v", sig, err)
 			}
 		}
 	}
