@@ -131,16 +131,17 @@ func (e *Engine) download(ctx context.Context) Action {
 				defer e.mu.Unlock()
 				e.done, e.total = done, total
 			})
-			if err == nil {
+			release()
+			if err == nil && !cancelled(work) {
 				e.set(s.Stage(time.Now()), true)
 				return Try
 			}
-			e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
+			e.giveUp(ctx, work, s, err)
 			return Rest
 		}
 		// Without the metadata it cannot go on; the network may come later.
 		if nothing(err) || work.Err() != nil {
-			e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
+			e.giveUp(ctx, work, s, err)
 			return Rest
 		}
 		e.setWaiting(err.Error())
@@ -148,13 +149,17 @@ func (e *Engine) download(ctx context.Context) Action {
 	}
 }
 
-// reason says why something ended: what was cancelled did not fail.
-func reason(ctx, work context.Context, err error) string {
-	if ctx.Err() == nil && work.Err() != nil {
-		return "cancelled"
+// giveUp ends an update before anything was tried: what was cancelled did not fail.
+func (e *Engine) giveUp(ctx, work context.Context, s State, err error) {
+	if cancelled(work) {
+		e.set(s.Cancel(time.Now()), true)
+		return
 	}
-	return err.Error()
+	e.set(s.Fail(err.Error(), time.Now()), ctx.Err() == nil)
 }
+
+// cancelled says whether an order ended the work.
+func cancelled(work context.Context) bool { return errors.Is(context.Cause(work), errCancelled) }
 
 // gateEvery is how often closed gates are looked at.
 const gateEvery = 15 * time.Second
@@ -176,7 +181,7 @@ func (e *Engine) try(ctx context.Context) Action {
 			why = e.o.Gates(work, s)
 		}
 		if work.Err() != nil {
-			e.set(s.Fail("cancelled", time.Now()), ctx.Err() == nil)
+			e.giveUp(ctx, work, s, work.Err())
 			return Rest
 		}
 		if why == "" {
@@ -198,7 +203,7 @@ func (e *Engine) try(ctx context.Context) Action {
 	e.setWaiting("")
 	s := e.now()
 	if err := e.verify(work, s.Slot, s.Payload); err != nil {
-		e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
+		e.giveUp(ctx, work, s, err)
 		return Rest
 	}
 	name, err := e.o.Data.Copy(work)
@@ -207,12 +212,16 @@ func (e *Engine) try(ctx context.Context) Action {
 		// The copy is for a version that cannot read what a newer one wrote: on the
 		// way back, what runs now is the newer one.
 		if work.Err() != nil || !s.Forced && !s.Back {
-			e.set(s.Fail(reason(ctx, work, err), time.Now()), ctx.Err() == nil)
+			e.giveUp(ctx, work, s, err)
 			return Rest
 		}
 		e.o.Log.Warn("updates: the slot is tried all the same", "err", err)
 	}
 	release() // from here on it is seconds
+	if cancelled(work) {
+		e.giveUp(ctx, work, s, errCancelled)
+		return Rest
+	}
 	for !e.lookAtSlots(ctx) && ctx.Err() == nil {
 		wait(ctx, pause)
 	}

@@ -101,7 +101,7 @@ type Engine struct {
 	done      int64
 	total     int64
 	available *Available
-	cancel    func() // of what is under way and may be cancelled; nil: nothing
+	cancel    context.CancelCauseFunc // of what is under way and may be cancelled; nil: nothing
 }
 
 type ask struct {
@@ -215,19 +215,37 @@ func (e *Engine) Order(ctx context.Context, o Order) error {
 
 // interrupt does what need not wait for the engine.
 func (e *Engine) interrupt(ctx context.Context, o Order) (done bool, err error) {
+	if o.Verb == Cancel {
+		return true, e.cancelNow(ctx)
+	}
 	e.mu.Lock()
-	phase, cancel, onTrial := e.state.Phase, e.cancel, e.slots.OnTrial
+	onTrial := e.slots.OnTrial && e.state.Phase == Judging
 	e.mu.Unlock()
-	switch {
-	case o.Verb == Cancel && cancel != nil:
-		cancel()
-		return true, nil
-	case o.Verb == Cancel:
-		return true, fmt.Errorf("nothing to cancel: the update is %s", phase)
-	case onTrial && phase == Judging:
+	if onTrial {
 		return true, e.o.Node.RollBack(ctx, byHandOnTrial+o.By)
 	}
 	return false, nil
+}
+
+// cancelNow ends what can be cancelled. What was just downloaded, and what is just about
+// to be armed, cannot for a moment.
+func (e *Engine) cancelNow(ctx context.Context) error {
+	const moment, moments = 50 * time.Millisecond, 40
+	for tries := 0; ; tries++ {
+		e.mu.Lock()
+		phase, can := e.state.Phase, e.cancel != nil
+		if can {
+			e.cancel(errCancelled) // under the lock, so that release comes after it
+		}
+		e.mu.Unlock()
+		switch {
+		case can:
+			return nil
+		case phase != Downloading && phase != Staged, tries == moments, ctx.Err() != nil:
+			return fmt.Errorf("nothing to cancel: the update is %s", phase)
+		}
+		wait(ctx, moment)
+	}
 }
 
 // set takes a state, writes it down and tells of it. One that cannot be written
@@ -305,9 +323,13 @@ func (e *Engine) now() State {
 	return e.state
 }
 
-// cancellable gives a context that an order can end; release ends that.
+// errCancelled is why a context of cancellable ended, when an order ended it.
+var errCancelled = errors.New("cancelled")
+
+// cancellable gives a context that an order can end, until release. Whether one did is
+// known for good only then: context.Cause is errCancelled.
 func (e *Engine) cancellable(ctx context.Context) (_ context.Context, release func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	e.mu.Lock()
 	e.cancel = cancel
 	e.mu.Unlock()
@@ -315,7 +337,7 @@ func (e *Engine) cancellable(ctx context.Context) (_ context.Context, release fu
 		e.mu.Lock()
 		e.cancel = nil
 		e.mu.Unlock()
-		cancel()
+		cancel(nil)
 	}
 }
 

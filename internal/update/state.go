@@ -12,7 +12,7 @@ type Phase string
 // The phases, in the order in which a good update goes through them. After Good,
 // RolledBack and Failed nothing goes on by itself.
 const (
-	Idle        Phase = "idle"
+	Idle        Phase = "idle"        // none yet, or the last one was cancelled
 	Downloading Phase = "downloading" // to the passive slot
 	Staged      Phase = "staged"      // written, read back, verified
 	Armed       Phase = "armed"       // the next boot tries it
@@ -135,6 +135,9 @@ func (s State) Order(o Order, now time.Time) State {
 
 // Fail ends an update before anything was tried.
 func (s State) Fail(reason string, now time.Time) State { return s.to(Failed, reason, now) }
+
+// Cancel ends an update that somebody no longer wants, before anything was tried.
+func (s State) Cancel(now time.Time) State { return s.to(Idle, "cancelled", now) }
 
 // Stage notes that the slot holds the payload.
 func (s State) Stage(now time.Time) State { return s.to(Staged, "", now) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -286,6 +287,26 @@ func TestOrders(t *testing.T) {
 		w.live(t)
 		if s, _ := Load(filepath.Join(w.dir, "state.json")); w.running != abslot.A || w.env.Good != abslot.A || s.Phase != Good {
 			t.Fatalf("back: %v, %s", w.env, strings.Join(w.said, " "))
+		}
+	})
+}
+
+// What a person cancels did not fail, and nothing of it is tried.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.gate = "the maintenance window opens later"
+		w.boot(t, Order{Verb: Apply, By: "ksctl"}, Order{Verb: Cancel, By: "ksctl"})
+		if w.refused != nil {
+			t.Fatal(w.refused)
+		}
+		s, err := Load(filepath.Join(w.dir, "state.json"))
+		i := slices.IndexFunc(s.History, func(e Entry) bool { return e.Phase == Idle })
+		if err != nil || i < 0 || s.History[i].Message != "cancelled" || s.History[i].Version != "0.2.0" {
+			t.Errorf("%v, %v", s.History, err)
+		}
+		if slices.ContainsFunc(s.History, func(e Entry) bool { return e.Phase == Failed || e.Phase == Armed }) || w.env.Good != abslot.A || w.env.Armed() {
+			t.Errorf("%v, %v", s.History, w.env)
 		}
 	})
 }
