@@ -96,7 +96,7 @@ func (f *finder) find(ctx context.Context, q update.Query) (_ update.Offer, err 
 	offer.Payload = update.Payload{Version: target.Version, Name: target.Name, SHA256: target.SHA256, Length: target.Length, From: address,
 		Released: target.Released, Rollout: target.Rollout}
 	offer.Notes = target.Notes
-	if q.By == "" {
+	if q.By == "" || q.Verb == update.Check {
 		offer.Later = f.later(ctx, q, target, c)
 	}
 	// Only what is begun is fetched: a look lets go of the medium.

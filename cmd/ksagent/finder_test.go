@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func TestSourcesAreJudgedAlike(t *testing.T) {
 			for name, run := range map[string]func(*testing.T, *signed, *place){
 				"what is signed is installed": installs, "bits flipped in the slot image": flippedImage,
 				"another image under its name": anotherImage, "bits flipped in metadata": flippedMetadata,
-				"another repository": anotherRepository, "an older state": olderState, "keys that were replaced": olderKeys,
+				"a person's look is told why not now": notNow, "another repository": anotherRepository, "an older state": olderState, "keys that were replaced": olderKeys,
 			} {
 				t.Run(name, func(t *testing.T) { run(t, w, start(t)) })
 			}
@@ -96,6 +97,20 @@ func anotherImage(t *testing.T, w *signed, p *place) {
 	wantErr(t, err, nil)
 	wantErr(t, n.fetch(offer.Payload), fetch.ErrContent)
 	n.wantNoSlot(offer.Payload)
+}
+
+// notNow: gates hold back what the node would do by itself. There is no cluster here
+// whose label could be read.
+func notNow(t *testing.T, w *signed, p *place) {
+	p.publish(w.first)
+	f, _ := newNode(t, w, p).finder()
+	for verb, want := range map[update.Verb]string{update.Check: "label: ", update.Apply: ""} {
+		offer, err := f.find(t.Context(), update.Query{Order: update.Order{Verb: verb, Source: p.address, Channel: "stable", By: "ksctl"}, Current: "0.1.0"})
+		wantErr(t, err, nil)
+		if offer.Payload.Version != "0.2.0" || (want == "") != (offer.Later == "") || !strings.Contains(offer.Later, want) {
+			t.Errorf("%s: %s, later: %q", verb, offer.Payload.Version, offer.Later)
+		}
+	}
 }
 
 func flippedMetadata(t *testing.T, w *signed, p *place) {

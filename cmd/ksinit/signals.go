@@ -19,9 +19,9 @@ func allSignals() []os.Signal {
 	return all
 }
 
-// dropAddress is that of a signal handler that does nothing (signals.s). A Go function
-// is none: it is called by other rules.
-var dropAddress uint64
+// dropAddress is that of a signal handler that does nothing. A Go function is none: it
+// is called by other rules.
+func dropAddress() uint64
 
 // catchUncaught gives a handler to the signals that Go leaves at their default, as C
 // libraries have them for threads; asking for them by signal.Notify changes nothing. A
@@ -36,7 +36,7 @@ func catchUncaught() {
 		return
 	}
 	// All else stays as the runtime has it: on the signal stack, all blocked.
-	action[0] = dropAddress
+	action[0] = dropAddress()
 	for _, sig := range []unix.Signal{32, 34} { // 33 the runtime catches
 		sigaction(sig, &action, nil)
 	}

@@ -62,7 +62,7 @@ func (p Program) follow(asJSON bool) (status int) {
 
 // ended says what a phase in which nothing is left to be shown means.
 func ended(s update.Status) (said string, status int) {
-	version, why := orDash(cut(s.State.Payload.Version)), strings.TrimSuffix(": "+cut(s.State.Message), ": ")
+	version, why := orDash(printable(s.State.Payload.Version)), strings.TrimSuffix(": "+printable(s.State.Message), ": ")
 	switch s.State.Phase {
 	case update.Armed:
 		return restarts(orDash(s.State.Slot)), exitGood

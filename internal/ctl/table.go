@@ -153,22 +153,26 @@ func route(dst string, fields map[string]any) string {
 	return dst
 }
 
-// oneLine cuts what is longer than a line of a table should be; -o json has it
+// oneLine cuts what is longer than a cell of a table should be; -o json has it
 // whole.
 func oneLine(s string) string {
 	const most = 72
+	if line := printable(s); len(line) > most {
+		return line[:most] + "..."
+	} else if line != "" {
+		return line
+	}
+	return "-"
+}
+
+// printable is the first line of a text, with what could move the cursor quoted.
+func printable(s string) string {
 	first, more, _ := strings.Cut(s, "\n")
 	if strings.ContainsFunc(first, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		first = strconv.Quote(first) // it must not move the cursor
-	}
-	if len(first) > most {
-		return first[:most] + "..."
+		first = strconv.Quote(first)
 	}
 	if more != "" {
-		return first + " ..."
-	}
-	if s == "" {
-		return "-"
+		first += " ..."
 	}
 	return first
 }

@@ -75,20 +75,20 @@ func (p Program) printUpdate(s update.Status) error {
 		running += ", slot " + s.Slots.Running
 	}
 	line("version", running)
-	line("no updates", cut(s.Slots.Problem))
+	line("no updates", printable(s.Slots.Problem))
 	if s.Slots.Problem == "" {
 		line("other slot", otherSlot(s))
 	}
 	phase := p.paint(updateColour(st.Phase), string(st.Phase))
 	if st.Payload.Version != "" && st.Phase != update.Idle {
-		phase += " " + cut(st.Payload.Version)
+		phase += " " + printable(st.Payload.Version)
 	}
 	if !st.Changed.IsZero() {
 		phase += ", since " + instant(st.Changed)
 	}
 	line("phase", phase)
-	line("message", cut(st.Message))
-	line("waiting for", cut(s.Waiting))
+	line("message", printable(st.Message))
+	line("waiting for", printable(s.Waiting))
 	if st.Phase == update.Downloading && s.Total > 0 {
 		line("progress", fmt.Sprintf("%d %%, %s", s.Done*100/s.Total, amount(s.Done, s.Total)))
 	}
@@ -100,7 +100,7 @@ func (p Program) printUpdate(s update.Status) error {
 	}
 	found(w, s.Available)
 	for _, r := range st.Refused {
-		line("refused", fmt.Sprintf("%s since %s: %s", cut(r.Version), instant(r.Time), oneLine(r.Reason)))
+		line("refused", fmt.Sprintf("%s since %s: %s", printable(r.Version), instant(r.Time), printable(r.Reason)))
 	}
 	return w.Flush()
 }
@@ -132,7 +132,7 @@ func otherSlot(s update.Status) string {
 	if version == "" {
 		return slot
 	}
-	return strings.TrimSuffix(slot+": "+cut(version)+", "+note, ", ")
+	return strings.TrimSuffix(slot+": "+printable(version)+", "+note, ", ")
 }
 
 // field writes one line of a table of names and values, if there is a value.
@@ -152,17 +152,18 @@ func found(w io.Writer, a *update.Available) {
 	case a.Error != "":
 		field(w, "available", "the check failed: "+oneLine(a.Error))
 	case a.Version == "":
-		field(w, "available", strings.TrimSuffix("nothing: "+cut(a.Reason), ": "))
+		field(w, "available", strings.TrimSuffix("nothing: "+printable(a.Reason), ": "))
 	default:
-		field(w, "available", cut(a.Version))
-		field(w, "notes", cut(a.Notes))
-		field(w, "not now", cut(a.Reason))
+		field(w, "available", printable(a.Version))
+		field(w, "notes", printable(a.Notes))
+		field(w, "not now", printable(a.Reason))
 	}
-	field(w, "checked", strings.TrimSuffix(instant(a.Checked)+", "+cut(a.From), ", "))
+	field(w, "checked", strings.TrimSuffix(instant(a.Checked)+", "+printable(a.From), ", "))
 }
 
 func (p Program) updateCheck(args []string) int {
-	flags := p.flags("update check", "", `Looks for a version that could be installed, and says why none is, or why not now.
+	flags := p.flags("update check", "", `Looks for a version that could be installed, and says why none is, or why the node would
+not begin with it now.
 
 Examples:
   ksctl update check
@@ -250,14 +251,6 @@ func updateColour(p update.Phase) string {
 		return red
 	}
 	return plain
-}
-
-// cut is oneLine, and nothing for nothing.
-func cut(s string) string {
-	if s == "" {
-		return ""
-	}
-	return oneLine(s)
 }
 
 // instant is a time in UTC, as the maintenance window is.

@@ -102,12 +102,12 @@ message     https://updates.example.org
 progress    42 %, 63.1 of 150.2 MB
 available   0.3.0
 notes       "what\x1b[2J is new"
-not now     the maintenance window opens Sat 01:00
+not now     wave: it is rolled out over 24h, and this machine's turn is at 2026-11-26 23:22 UTC
 checked     2026-11-26 18:10:00 UTC, https://updates.example.org
 `, with(at(update.Downloading), func(s *update.Status) {
 			s.State.Message, s.Done, s.Total = payload.From, 63_084_000, 150_200_000
 			s.Available = &update.Available{Checked: day(18, 10), From: payload.From, Version: "0.3.0", Notes: "what\x1b[2J is new",
-				Reason: "the maintenance window opens Sat 01:00"}
+				Reason: "wave: it is rolled out over 24h, and this machine's turn is at 2026-11-26 23:22 UTC"}
 		}), 0},
 		{"armed", `version     KubeSolo OS 0.1.0, slot A
 other slot  B: 0.2.0, not tried yet

@@ -49,7 +49,7 @@ it cannot be installed.`)
 	flags.StringVar(&o.Version, "version", "", "`version` to install; the newest when not given")
 	flags.StringVar(&o.Source, "source", "", "`place` to take it from; the configured one when not given")
 	flags.StringVar(&o.Channel, "channel", "", "`channel` to look in; the configured one when not given")
-	flags.BoolVar(&o.Force, "force", false, "do not wait for the maintenance window, and take a version that failed before")
+	flags.BoolVar(&o.Force, "force", false, "wait for no window, turn or label; take a version that failed before, is older or runs already; go on without a copy of the database")
 	wait := flags.Bool("wait", true, "show what it does until the node restarts")
 	flags.BoolFunc("no-wait", "return as soon as it has begun", func(text string) error {
 		no, err := strconv.ParseBool(text)

@@ -24,7 +24,7 @@ func layer(path string) int {
 		return 0
 	case "blockdev", "bootlog", "control", "datafs", "kmod", "mount", "netcfg", "supervise", "zram", "bootenv":
 		return 1
-	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "preload", "sshd", "update":
+	case "audit", "clocksync", "cloudinit", "config", "ctl", "health", "kubeapi", "pods", "preload", "sshd", "update":
 		return 2
 	}
 	return -1
