@@ -25,7 +25,7 @@ const (
 	leastCuts   = 3   // of each step
 	leastRandom = 20  // at any request, besides those that have a reason
 	leastTotal  = 200 // without those by kill -9
-	settleEvery = 16  // of the cuts: that takes up to five boots
+	settleEvery = 17  // of the cuts: that takes up to five boots. Prime to what -updateevery is
 )
 
 // chooseCuts chooses where to cut, from a step on: at every boundary of a request that

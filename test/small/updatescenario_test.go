@@ -130,14 +130,17 @@ func matrixHead(t *testing.T, k kernel) string {
 	}
 	return fmt.Sprintf(`# Power cuts in updates
 
-Written by %[1]sgo test ./test/small -run TestUpdatePowerCuts -updatematrix%[1]s, with
+Written by TestUpdatePowerCuts (%[1]stest/tiers.sh matrix%[1]s), with
 %[1]s-updatecuts %[2]d -updateseed %[3]d%[1]s, Linux %[4]s,
 %[5]s and %[6]s.
 
-The machine has the disk image, GRUB (by BIOS) and the kernel as they are shipped; only GRUB's
-menu is not shown, and the machine restarts at once after a panic. The slot images have no more
-in them than the engine of updates with everything below it, down to the signed repository and
-the slot state; what judges the health of a version is a stand-in, and so is the database.
+The machine has the disk image, GRUB (by BIOS) and the kernel as they are shipped. Only GRUB's
+menu is not shown, the machine restarts at once after a panic, and of the kernel's arguments
+%[1]spage_alloc.shuffle%[1]s is left out and %[1]sno_timer_check%[1]s is there, for machines that share two
+processors. The slot images have no more in them than the engine of updates with everything
+below it, down to the signed repository and the slot state. Stand-ins are what judges the health
+of a version, the database, and what ksinit and ksagent do around the engine, which is written
+after them: their own are in the tests of the shipped image (TestUpdate).
 
 Each update is done once, with all restarts, while QEMU logs what the disk is told: writes to
 the two copies of the slot state, to the data partition and, until it has its version, to the

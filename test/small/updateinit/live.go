@@ -59,13 +59,21 @@ func (n *node) live(i image, look bool) (restart bool, err error) {
 		end()
 		<-ended
 	}()
-	checked, checking := make(chan error, 1), false
+	checked, checking, failing := make(chan error, 1), false, false
 	patience := time.Now().Add(10 * time.Minute)
 	for {
 		s := engine.Status()
-		much := slices.Contains([]update.Phase{update.Downloading, update.Staged, update.Armed}, s.State.Phase)
+		much := slices.Contains([]update.Phase{update.Downloading, update.Staged}, s.State.Phase) ||
+			// By the file it is armed too while the engine has not looked at the slots yet.
+			s.State.Phase == update.Armed && n.armed()
 		if look && much {
 			return false, n.end(guest.Ended{}, s, data)
+		}
+		if i.kind == unhealthy && !failing {
+			noted, err := update.Load(stateFile)
+			if failing = err == nil && noted.Phase == update.Judging; failing {
+				time.AfterFunc(time.Second, func() { n.trialFails("never healthy") })
+			}
 		}
 		if !checking && !s.State.Phase.Busy() {
 			// Is there anything else? It answers when it has nothing to do.

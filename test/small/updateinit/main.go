@@ -107,11 +107,7 @@ func run() (restart bool, err error) {
 		return false, fmt.Errorf("data: %+v, %v", res, err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(dataDir, 0)) }()
-	deadline := 10 * time.Minute // whatever the machine has to do besides
-	if image.kind == unhealthy {
-		deadline = 4 * time.Second // by then it has noted that it judges
-	}
-	n, err := newNode(disk, running, args.Trial, deadline)
+	n, err := newNode(disk, running, args.Trial)
 	if err != nil {
 		return false, err
 	}

@@ -32,7 +32,7 @@ type node struct {
 }
 
 // newNode says what this boot is. Copies that a power cut tore are mended.
-func newNode(disk *bootenv.Disk, running abslot.Slot, trial bool, deadline time.Duration) (*node, error) {
+func newNode(disk *bootenv.Disk, running abslot.Slot, trial bool) (*node, error) {
 	n := &node{disk: disk, running: running, restart: make(chan struct{}, 1)}
 	before, err := disk.Read()
 	if err != nil {
@@ -54,6 +54,7 @@ func newNode(disk *bootenv.Disk, running abslot.Slot, trial bool, deadline time.
 	switch outcome {
 	case abslot.TrialRunning:
 		n.onTrial = true
+		const deadline = 10 * time.Minute // whatever the machine has to do besides
 		time.AfterFunc(deadline, func() { n.trialFails(fmt.Sprintf("not found good within %v", deadline)) })
 	case abslot.TrialFailed:
 		reason := "its kernel could not be loaded"
@@ -93,6 +94,13 @@ func (n *node) change(next func(abslot.State) (abslot.State, error)) error {
 		n.state = state
 	}
 	return err
+}
+
+// armed says whether the next boot is a trial.
+func (n *node) armed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.Armed() && !n.onTrial
 }
 
 // trialFails ends a trial that is still on, and restarts the machine.
