@@ -72,10 +72,6 @@ func (m updateVM) run(ctx context.Context) (told, error) {
 	c.Extra = append(c.Extra, "-device", "virtio-blk-pci,drive=disk,bootindex=0",
 		"-blockdev", "driver=file,node-name=medium,read-only=on,filename="+m.medium,
 		"-device", "virtio-blk-pci,drive=medium,serial="+serial)
-	if m.accel == "tcg" {
-		// Emulated AVX costs more than it brings: a tenth of the time.
-		c.Extra = append(c.Extra, "-cpu", "qemu64")
-	}
 	vm, err := vmtest.Start(ctx, c, nil)
 	if err != nil {
 		return told{}, err
