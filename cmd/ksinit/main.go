@@ -20,11 +20,10 @@ func main() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, allSignals()...)
 
-	if os.Getpid() == 1 {
-		catchUncaught()
-	} else {
+	if os.Getpid() != 1 {
 		os.Exit(command(filepath.Base(os.Args[0]), os.Args[1:]))
 	}
+	catchUncaught()
 	// A few MB are what PID 1 needs. Until it has booted it collects nothing
 	// below the limit: at 50 % of a heap that small the collector took 0.3 s of
 	// the boot under emulation.

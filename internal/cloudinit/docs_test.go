@@ -14,13 +14,17 @@ func TestDocumentedExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	total := 0
+	total, atLeast := 0, map[string]int{"configuration.md": 1, "network.md": 6, "README.md": 1}
 	for _, file := range append(files, "../../README.md") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, example := range examplesIn(string(text)) {
+		examples := examplesIn(string(text))
+		if want := atLeast[filepath.Base(file)]; len(examples) < want {
+			t.Errorf("%s: %d cloud-init examples, want at least %d", file, len(examples), want)
+		}
+		for i, example := range examples {
 			if strings.Contains(example, "...") {
 				continue // the reader's own, as a key
 			}
