@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/ecdsa"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +21,7 @@ import (
 	"kubesolo.io/os/internal/update/fetch"
 	"kubesolo.io/os/internal/update/policy"
 	"kubesolo.io/os/internal/update/source"
+	"kubesolo.io/os/internal/update/target"
 	"kubesolo.io/os/internal/update/trust"
 )
 
@@ -89,53 +89,21 @@ func (f *finder) find(ctx context.Context, q update.Query) (_ update.Offer, err 
 	if err := client.Refresh(ctx, src); err != nil {
 		return offer, err
 	}
-	target, err := choose(client.Targets(), q, c.Channel)
+	chosen, err := target.Choose(client.Targets(), q, architecture, c.Channel)
 	if err != nil {
 		return offer, err
 	}
-	offer.Payload = update.Payload{Version: target.Version, Name: target.Name, SHA256: target.SHA256, Length: target.Length, From: address,
-		Released: target.Released, Rollout: target.Rollout}
-	offer.Notes = target.Notes
+	offer.Payload, offer.Notes = target.Payload(chosen, address), chosen.Notes
 	if q.By == "" || q.Verb == update.Check {
-		offer.Later = f.later(ctx, q, target, c)
+		offer.Later = f.later(ctx, q, chosen, c)
 	}
 	// Only what is begun is fetched: a look lets go of the medium.
 	keep = q.Exactly != nil
 	offer.Fetch = func(ctx context.Context, slot control.Passive, progress func(done, total int64)) error {
 		defer release()
-		return fetch.Fetch(ctx, f.fetchOptions(src, target, slot, progress))
+		return fetch.Fetch(ctx, f.fetchOptions(src, offer.Payload, slot, progress))
 	}
 	return offer, nil
-}
-
-// choose picks the target. One that was begun is looked for as it was.
-func choose(targets []trust.Target, q update.Query, channel string) (trust.Target, error) {
-	if q.Exactly != nil {
-		for _, t := range targets {
-			if t.Name == q.Exactly.Name && t.SHA256 == q.Exactly.SHA256 {
-				return t, nil
-			}
-		}
-		return trust.Target{}, &update.Rejected{Reason: q.Exactly.Name + " is not offered any more"}
-	}
-	p := trust.Policy{Current: q.Current, Architecture: architecture, Channel: channel, Version: q.Version, Force: q.Force}
-	for _, r := range q.State.Refused {
-		p.Refused = append(p.Refused, r.Version)
-	}
-	target, err := trust.Select(targets, p)
-	switch {
-	case err == nil:
-		return target, nil
-	case !errors.Is(err, trust.ErrNoUpdate):
-		return trust.Target{}, err
-	case q.Version == "" || q.Version == q.Current:
-		return trust.Target{}, fmt.Errorf("%w: %s", update.ErrNothingNew, reasonOf(err))
-	}
-	return trust.Target{}, &update.Rejected{Reason: reasonOf(err)}
-}
-
-func reasonOf(err error) string {
-	return strings.TrimPrefix(err.Error(), trust.ErrNoUpdate.Error()+": ")
 }
 
 // later is why the node does not begin by itself now.
@@ -216,25 +184,13 @@ func runtimeFile(name, content string) (string, error) {
 }
 
 // fetchOptions say where a target goes, and what is known of it between two tries.
-func (f *finder) fetchOptions(src source.Source, t trust.Target, slot control.Passive, progress func(done, total int64)) fetch.Options {
-	o := fetch.Options{
-		Source: src, Target: fetch.Target{Name: t.Name, Length: t.Length},
+func (f *finder) fetchOptions(src source.Source, p update.Payload, slot control.Passive, progress func(done, total int64)) fetch.Options {
+	return fetch.Options{
+		Source: src, Target: target.Download(p),
 		Device: slot.Device, Size: slot.Size, Running: f.u.engine.Status().Slots.Device,
 		State: filepath.Join(updateDir, "download.json"), Progress: progress,
 		Failed: func(err error, again time.Duration) {
 			f.u.agent.log.Warn("updates: download", "err", err, "again", again)
 		},
 	}
-	// The metadata's own check: a hash is 32 bytes in hexadecimal digits.
-	_, _ = hex.Decode(o.Target.SHA256[:], []byte(t.SHA256))
-	return o
-}
-
-// verifySlot reads what a slot has before it is tried.
-func verifySlot(ctx context.Context, device string, p update.Payload) error {
-	t := fetch.Target{Name: p.Name, Length: p.Length}
-	if n, err := hex.Decode(t.SHA256[:], []byte(p.SHA256)); err != nil || n != len(t.SHA256) {
-		t.Length = 0 // it came with the disk, and nobody noted its hash
-	}
-	return fetch.Verify(ctx, device, t)
 }

@@ -21,6 +21,7 @@ import (
 	"kubesolo.io/os/internal/control"
 	"kubesolo.io/os/internal/update"
 	"kubesolo.io/os/internal/update/fetch"
+	"kubesolo.io/os/internal/update/target"
 	"kubesolo.io/os/internal/update/trust"
 )
 
@@ -60,8 +61,8 @@ func installs(t *testing.T, w *signed, p *place) {
 		if got := n.read(); !bytes.Equal(got[:len(image)], image) || !bytes.Equal(got[len(image):], before[len(image):]) {
 			t.Errorf("the slot does not have %s, or something else behind it", step.version)
 		}
-		wantErr(t, verifySlot(t.Context(), n.slot, offer.Payload), nil)
-		wantErr(t, verifySlot(t.Context(), n.slot, update.Payload{}), nil)
+		wantErr(t, target.Verify(t.Context(), n.slot, offer.Payload), nil)
+		wantErr(t, target.Verify(t.Context(), n.slot, update.Payload{}), nil)
 		n.current = step.version
 		_, err = n.find()
 		wantErr(t, err, update.ErrNothingNew)
@@ -85,7 +86,7 @@ func flippedImage(t *testing.T, w *signed, p *place) {
 		// the slot.
 		flip(t, file, at)
 		wantErr(t, n.fetch(offer.Payload), nil)
-		wantErr(t, verifySlot(t.Context(), n.slot, offer.Payload), nil)
+		wantErr(t, target.Verify(t.Context(), n.slot, offer.Payload), nil)
 	}
 }
 
@@ -168,7 +169,7 @@ func goesBack(t *testing.T, w *signed, p *place, newer, older string, want error
 	n.refuses(want, offer.Payload)
 	p.publish(newer)
 	wantErr(t, n.fetch(offer.Payload), nil)
-	wantErr(t, verifySlot(t.Context(), n.slot, offer.Payload), nil)
+	wantErr(t, target.Verify(t.Context(), n.slot, offer.Payload), nil)
 }
 
 // node is one whose image has the first root, with a file for its passive slot.
@@ -215,7 +216,7 @@ func (n *node) find() (update.Offer, error) {
 func (n *node) fetch(p update.Payload) error {
 	n.t.Helper()
 	f, client := n.finder()
-	target, err := choose(client.Targets(), update.Query{Exactly: &p}, "stable")
+	chosen, err := target.Choose(client.Targets(), update.Query{Exactly: &p}, architecture, "stable")
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func (n *node) fetch(p update.Payload) error {
 	defer release()
 	ctx, cancel := context.WithCancelCause(n.t.Context())
 	defer cancel(nil)
-	o := f.fetchOptions(src, target, control.Passive{Device: n.slot, Size: slotSize}, nil)
+	o := f.fetchOptions(src, target.Payload(chosen, n.p.address), control.Passive{Device: n.slot, Size: slotSize}, nil)
 	o.State = filepath.Join(n.dir, "download.json")
 	// Nothing here may pass by waiting: what is tried again was not refused.
 	o.Failed = func(err error, _ time.Duration) { cancel(fmt.Errorf("to be tried again: %w", err)) }
@@ -265,8 +266,8 @@ func (n *node) wantOffered(versions ...string) {
 	n.t.Helper()
 	_, client := n.finder()
 	var got []string
-	for _, target := range client.Targets() {
-		got = append(got, target.Version)
+	for _, t := range client.Targets() {
+		got = append(got, t.Version)
 	}
 	if !slices.Equal(got, versions) {
 		n.t.Errorf("trusted are %q, want %q", got, versions)
@@ -276,8 +277,8 @@ func (n *node) wantOffered(versions ...string) {
 // wantNoSlot: neither the signed image nor anything that could be started.
 func (n *node) wantNoSlot(p update.Payload) {
 	n.t.Helper()
-	wantErr(n.t, verifySlot(n.t.Context(), n.slot, p), fetch.ErrSlot)
-	wantErr(n.t, verifySlot(n.t.Context(), n.slot, update.Payload{}), fetch.ErrSlot)
+	wantErr(n.t, target.Verify(n.t.Context(), n.slot, p), fetch.ErrSlot)
+	wantErr(n.t, target.Verify(n.t.Context(), n.slot, update.Payload{}), fetch.ErrSlot)
 	if !bytes.Equal(n.read()[:512], make([]byte, 512)) {
 		n.t.Error("the sector that makes a slot of it was written")
 	}

@@ -18,6 +18,7 @@ import (
 	"kubesolo.io/os/internal/update"
 	"kubesolo.io/os/internal/update/kube"
 	"kubesolo.io/os/internal/update/metrics"
+	"kubesolo.io/os/internal/update/target"
 )
 
 const (
@@ -52,7 +53,7 @@ func (a *agent) newUpdater(runtime health.Runtime) (*updater, error) {
 	u.finder = newFinder(u)
 	u.engine = update.New(update.Options{
 		File: update.StateFile, Version: u.version, Boot: strings.TrimSpace(string(boot)),
-		Node: u.ksinit, Data: database{}, Find: u.finder.find, Gates: u.gates, Verify: verifySlot, Evidence: u.evidence,
+		Node: u.ksinit, Data: database{}, Find: u.finder.find, Gates: u.gates, Verify: target.Verify, Evidence: u.evidence,
 		Settings: u.settings, Medium: u.medium, Sink: eventSink{a}, Log: a.log,
 	})
 	return u, nil

@@ -34,6 +34,7 @@ func TestDependencies(t *testing.T) {
 		"kubesolo.io/os/internal/update/kube":    "ksagent's",
 		"kubesolo.io/os/internal/update/policy":  "ksagent's",
 		"kubesolo.io/os/internal/update/source":  "links net/http",
+		"kubesolo.io/os/internal/update/target":  "links net/http",
 		"kubesolo.io/os/internal/update/trust":   "links crypto",
 		"github.com/theupdateframework":          "parses what a server sends; ksagent's",
 		"github.com/google/go-containerregistry": "runs on the build host",
@@ -63,7 +64,7 @@ func TestLayers(t *testing.T) {
 	for l, names := range [][]string{
 		{"cmdline", "boot", "reap", "cgroup", "atomicfile", "klog", "event", "gpt", "uevent", "abslot", "fatfile"},
 		{"mount", "kmod", "blockdev", "datafs", "netcfg", "netcfg/kernel", "netcfg/dhcp", "netcfg/dhcp6", "netcfg/linklocal", "supervise", "control", "bootlog", "netcfg/rdnss", "bootenv", "zram"},
-		{"config", "cloudinit", "netcfg/manager", "update/window"},
+		{"config", "cloudinit", "netcfg/manager", "update/window", "slots"},
 	} {
 		for _, name := range names {
 			layer[ours+"internal/"+name] = l

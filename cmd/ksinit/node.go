@@ -23,6 +23,7 @@ import (
 	"kubesolo.io/os/internal/kmod"
 	"kubesolo.io/os/internal/netcfg/manager"
 	"kubesolo.io/os/internal/reap"
+	"kubesolo.io/os/internal/slots"
 	"kubesolo.io/os/internal/supervise"
 )
 
@@ -67,7 +68,7 @@ type node struct {
 	network    *manager.Manager
 	page       *page
 	sockets    []io.Closer // files of sockets keep /run busy
-	slots      *slots
+	slots      *slots.Slots
 	watchdog   *watchdog
 	bootLog    *bootlog.Recorder
 	mark       *bootlog.Mark     // of this boot; nil until that of the last was read

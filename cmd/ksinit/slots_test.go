@@ -3,31 +3,43 @@ package main
 import (
 	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"kubesolo.io/os/internal/abslot"
+	"kubesolo.io/os/internal/abslottest"
 	"kubesolo.io/os/internal/config"
 	"kubesolo.io/os/internal/control"
 	"kubesolo.io/os/internal/event"
+	"kubesolo.io/os/internal/slots"
 )
 
-// trialNode is a node whose slot B is on trial. Its disk takes no writes.
+// trialNode is a node whose slot B is on trial.
 func trialNode(t *testing.T, kept, noPersist bool) *node {
 	t.Helper()
 	state, err := abslot.First(abslot.A).Arm(abslot.B, abslot.MaxTries)
 	if err != nil {
 		t.Fatal(err)
 	}
+	disk, err := abslottest.NewDisk(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot, trial := disk.Boot()
+	s, _, err := slots.Open(slots.Options{Disk: disk, Running: slot, Trial: trial, VerdictFile: filepath.Join(t.TempDir(), verdictFile)})
+	if err != nil || !s.OnTrial() {
+		t.Fatal("not on trial", err)
+	}
 	n := &node{
 		console: newConsole(io.Discard), log: slog.New(slog.DiscardHandler), events: event.NewLog(16),
 		asked: make(chan action, 1), kept: kept,
-		slots: &slots{running: abslot.B, onTrial: true, state: state},
+		slots: s,
 	}
 	n.args.NoPersist = noPersist
 	n.config.Update.Deadline = config.Duration(1000 * time.Hour) // of the boot clock, which is this machine's
-	n.beginTrial(n.slots)
+	n.beginTrial(s)
 	return n
 }
 

@@ -5,11 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -18,6 +18,7 @@ import (
 	"kubesolo.io/os/internal/update"
 	"kubesolo.io/os/internal/update/fetch"
 	"kubesolo.io/os/internal/update/source"
+	"kubesolo.io/os/internal/update/target"
 	"kubesolo.io/os/internal/update/trust"
 	"kubesolo.io/os/test/small/guest"
 )
@@ -64,47 +65,22 @@ func newFinder(n *node, i image) (*finder, error) {
 
 func (f *finder) find(ctx context.Context, q update.Query) (update.Offer, error) {
 	from := source.Directory{Medium: mediumDir, Dir: "kubesolo-os"}
-	offer := update.Offer{Payload: update.Payload{From: "usb"}}
+	offer := update.Offer{Payload: update.Payload{From: update.MediumSource}}
 	if err := f.client.Refresh(ctx, from); err != nil {
 		return offer, err
 	}
-	target, err := choose(f.client.Targets(), q)
+	chosen, err := target.Choose(f.client.Targets(), q, runtime.GOARCH, "stable")
 	if err != nil {
 		return offer, err
 	}
-	offer.Payload = update.Payload{Version: target.Version, Name: target.Name, SHA256: target.SHA256, Length: target.Length, From: "usb"}
+	offer.Payload = target.Payload(chosen, update.MediumSource)
 	offer.Fetch = func(ctx context.Context, slot control.Passive, progress func(done, total int64)) error {
-		running, _ := f.node.disk.Slot(f.node.running)
-		o := fetch.Options{Source: from, Target: fetch.Target{Name: target.Name, Length: target.Length},
+		running, _ := f.node.disk.Slot(f.node.slots.Running())
+		return fetch.Fetch(ctx, fetch.Options{Source: from, Target: target.Download(offer.Payload),
 			Device: slot.Device, Size: slot.Size, Running: running, State: filepath.Join(updateDir, "download.json"), Progress: progress,
-			Failed: func(err error, again time.Duration) { guest.Say(err) }}
-		if _, err := hex.Decode(o.Target.SHA256[:], []byte(target.SHA256)); err != nil {
-			return err
-		}
-		return fetch.Fetch(ctx, o)
+			Failed: func(err error, again time.Duration) { guest.Say(err) }})
 	}
 	return offer, nil
-}
-
-// choose picks the target. One that was begun is looked for as it was.
-func choose(targets []trust.Target, q update.Query) (trust.Target, error) {
-	if q.Exactly != nil {
-		for _, t := range targets {
-			if t.Name == q.Exactly.Name && t.SHA256 == q.Exactly.SHA256 {
-				return t, nil
-			}
-		}
-		return trust.Target{}, &update.Rejected{Reason: q.Exactly.Name + " is not offered any more"}
-	}
-	p := trust.Policy{Current: q.Current, Architecture: "amd64", Channel: "stable"}
-	for _, r := range q.State.Refused {
-		p.Refused = append(p.Refused, r.Version)
-	}
-	t, err := trust.Select(targets, p)
-	if errors.Is(err, trust.ErrNoUpdate) {
-		err = fmt.Errorf("%w: %w", update.ErrNothingNew, err)
-	}
-	return t, err
 }
 
 // database stands in for the node's own: a file that says which version wrote it.

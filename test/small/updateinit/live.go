@@ -12,6 +12,7 @@ import (
 	"kubesolo.io/os/internal/event"
 	"kubesolo.io/os/internal/health"
 	"kubesolo.io/os/internal/update"
+	"kubesolo.io/os/internal/update/target"
 	"kubesolo.io/os/test/small/guest"
 )
 
@@ -43,7 +44,7 @@ func (n *node) live(i image, look bool) (restart bool, err error) {
 	medium <- struct{}{}
 	engine := update.New(update.Options{
 		File: stateFile, Version: i.version, Boot: strings.TrimSpace(string(boot)),
-		Node: n, Data: data, Find: find.find,
+		Node: n, Data: data, Find: find.find, Verify: target.Verify,
 		Gates:    func(context.Context, update.State) string { return "" },
 		Evidence: func(context.Context) update.Evidence { return evidence(i) },
 		Settings: func() update.Settings { return update.Settings{} },
@@ -108,9 +109,7 @@ func (n *node) end(e guest.Ended, s update.Status, data database) error {
 	if err != nil {
 		return err
 	}
-	n.mu.Lock() // the engine may be arming: one at a time opens the partition
 	copies, err := n.disk.Read()
-	n.mu.Unlock()
 	if err != nil {
 		return err
 	}
