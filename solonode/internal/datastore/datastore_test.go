@@ -88,7 +88,7 @@ func TestKeepsDataAndMergesTheLog(t *testing.T) {
 }
 
 // Written over while the store runs, the file is found out by the next answer
-// that needs it; the store ends and the next start is told to look.
+// for which it is read; the store ends and the next start is told to look.
 func TestDamageInUseEndsTheStore(t *testing.T) {
 	cfg := config(t)
 	opened := make(chan *sql.DB, 1)
@@ -96,8 +96,15 @@ func TestDamageInUseEndsTheStore(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- Run(t.Context(), cfg) }()
 	db := <-opened
-	if _, err := db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		t.Fatal(err)
+	// No answer from what a connection remembers, which is all of so small a file,
+	// nor from the log, in which pages stay that are merged beside a reader: on a
+	// busy machine one of twenty runs had the store take all writes.
+	db.SetMaxIdleConns(0)
+	for busy := 1; busy != 0; {
+		var pages, merged int
+		if err := db.QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &merged); err != nil {
+			t.Fatal(err)
+		}
 	}
 	file, err := os.OpenFile(cfg.File, os.O_WRONLY, 0)
 	if err != nil {
@@ -112,17 +119,13 @@ func TestDamageInUseEndsTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := dial(t, cfg)
-	// The pages it has in memory may answer a few more.
-	for i := range 1000 {
-		if _, err := client.Put(t.Context(), fmt.Sprintf("/registry/%d", i), strings.Repeat("x", 1000)); err != nil {
-			break
-		}
+	for i := 0; err == nil && i < 1000; i++ {
+		_, err = client.Put(t.Context(), fmt.Sprintf("/registry/%d", i), strings.Repeat("x", 1000))
 	}
-	select {
-	case err = <-ended:
-	case <-t.Context().Done():
-		t.Fatal("the store went on")
+	if err == nil {
+		t.Fatal("the store took all writes")
 	}
+	err = <-ended
 	if !recovery.Damaged(err) {
 		t.Errorf("ended by %v", err)
 	}

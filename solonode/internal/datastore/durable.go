@@ -65,6 +65,29 @@ func (d *durable) List(ctx context.Context, key, end string, limit, revision int
 	return now, list, d.seen(err)
 }
 
+func (d *durable) ListStream(ctx context.Context, key, end string, limit, revision int64, keysOnly bool) server.ListResult {
+	result := d.Backend.ListStream(ctx, key, end, limit, revision, keysOnly)
+	given, errs := result.Errorc, make(chan error, 1)
+	result.Errorc = errs
+	go func() {
+		defer close(errs)
+		if err, ok := <-given; ok { // closed with the end of the list
+			errs <- d.seen(err)
+		}
+	}()
+	return result
+}
+
+func (d *durable) CurrentRevision(ctx context.Context) (int64, error) {
+	now, err := d.Backend.CurrentRevision(ctx)
+	return now, d.seen(err)
+}
+
+func (d *durable) DbSize(ctx context.Context) (int64, error) {
+	size, err := d.Backend.DbSize(ctx)
+	return size, d.seen(err)
+}
+
 func (d *durable) Count(ctx context.Context, key, end string, revision int64) (int64, int64, error) {
 	now, count, err := d.Backend.Count(ctx, key, end, revision)
 	return now, count, d.seen(err)

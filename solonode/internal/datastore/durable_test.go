@@ -1,12 +1,17 @@
 package datastore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/k3s-io/kine/pkg/server"
+
+	"kubesolo.io/os/solonode/internal/recovery"
 )
 
 func TestSyncBeginsAfterTheWrite(t *testing.T) {
@@ -70,6 +75,38 @@ func TestFailedSyncIsNoAnswer(t *testing.T) {
 	exists := fmt.Errorf("key exists")
 	if err := d.written(exists, true); !errors.Is(err, exists) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// damagedBackend answers a list, and a question for the revision, with damage.
+type damagedBackend struct{ server.Backend }
+
+func (damagedBackend) ListStream(context.Context, string, string, int64, int64, bool) server.ListResult {
+	kvs, errs := make(chan *server.KeyValue), make(chan error, 1)
+	errs <- fmt.Errorf("list: %w", recovery.ErrDamaged)
+	close(kvs)
+	close(errs)
+	return server.ListResult{KVc: kvs, Errorc: errs}
+}
+
+func (damagedBackend) CurrentRevision(context.Context) (int64, error) {
+	return 0, recovery.ErrDamaged
+}
+
+func (damagedBackend) DbSize(context.Context) (int64, error) { return 0, recovery.ErrDamaged }
+
+// Whatever answer meets the damage ends the store: also those that kine added later.
+func TestDamageInAnyAnswerEndsTheStore(t *testing.T) {
+	for name, ask := range map[string]func(*durable) error{
+		"stream":   func(d *durable) error { return <-d.ListStream(t.Context(), "/", "0", 0, 0, false).Errorc },
+		"revision": func(d *durable) error { _, err := d.CurrentRevision(t.Context()); return err },
+		"size":     func(d *durable) error { _, err := d.DbSize(t.Context()); return err },
+	} {
+		var ended error
+		d := &durable{Backend: damagedBackend{}, fail: func(err error) { ended = err }}
+		if err := ask(d); !errors.Is(err, recovery.ErrDamaged) || !errors.Is(ended, recovery.ErrDamaged) {
+			t.Errorf("%s: answered %v, ended by %v", name, err, ended)
+		}
 	}
 }
 
