@@ -2,7 +2,10 @@ package whole
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +21,7 @@ func TestISO(t *testing.T) {
 	config := vmtest.Config{
 		Name: "iso-bios", ISO: artefact(t, "kubesolo-os-amd64.iso"),
 		Disks: []vmtest.Disk{{Path: emptyDisk(t, "data.img", 8)}},
-		NIC:   &vmtest.NIC{Forward: []int{apiPort}, Restrict: true},
+		NIC:   &vmtest.NIC{Forward: []int{apiPort, hostPort, balancerPort}, Restrict: true},
 	}
 	var hello pod
 	first := t.Run("first boot, BIOS", func(t *testing.T) {
@@ -140,12 +143,41 @@ func (n *node) testHello(t *testing.T) {
 	})
 }
 
+// The ports of the node by which service.yaml is reached from outside.
+const (
+	hostPort     = 8081
+	balancerPort = 80
+)
+
+// testService reaches a pod by the Service's name and address from inside, and by
+// the node's address from outside.
 func (n *node) testService(t *testing.T) {
 	n.apply(t, "service.yaml")
 	n.waitPhase(t, "client", "Succeeded")
 	text := n.logs(t, "client")
 	if !strings.Contains(text, "it works") || !strings.Contains(text, "10.43.0.1") {
 		t.Errorf("the client says:\n%s", text)
+	}
+	for name, port := range map[string]int{"hostPort": hostPort, "load balancer": balancerPort} {
+		n.eventually(t, time.Minute, name, func(ctx context.Context) error {
+			outside, err := n.Forwarded(ctx, port)
+			if err != nil {
+				return err
+			}
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", outside), nil)
+			if err != nil {
+				return err
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return err
+			}
+			text, err := io.ReadAll(response.Body)
+			if err := errors.Join(err, response.Body.Close()); err != nil || !strings.Contains(string(text), "it works") {
+				return fmt.Errorf("%s: %q, %v", response.Status, text, err)
+			}
+			return nil
+		})
 	}
 }
 

@@ -30,22 +30,27 @@ type channel struct {
 
 func newChannel(t *testing.T) *channel {
 	t.Helper()
-	built := filepath.Dir(artefact(t, "vmlinuz"))
 	dir := t.TempDir()
 	c := &channel{t: t, dir: filepath.Join(dir, "build"), repo: filepath.Join(dir, "repository"), ksimage: filepath.Join(dir, "ksimage")}
 	command(t, "go", "build", "-trimpath", "-o", c.ksimage, "../../cmd/ksimage")
-	// What is compiled already need not be compiled again.
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, part := range []string{"bin", "cache", "stamps", "work", "images", "keys"} {
-		command(t, "cp", "-a", "--reflink=auto", filepath.Join(built, part), c.dir)
-	}
+	copyBuild(t, c.dir)
 	server := httptest.NewServer(http.FileServer(http.Dir(c.repo)))
 	t.Cleanup(server.Close)
 	// 10.0.2.2 is this machine as QEMU's user-mode network shows it.
 	c.URL = strings.Replace(server.URL, "127.0.0.1", "10.0.2.2", 1)
 	return c
+}
+
+// copyBuild begins another build directory with what is made already.
+func copyBuild(t *testing.T, dir string) {
+	t.Helper()
+	built := filepath.Dir(artefact(t, "vmlinuz"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"bin", "cache", "stamps", "work", "images", "keys"} {
+		command(t, "cp", "-a", "--reflink=auto", filepath.Join(built, part), dir)
+	}
 }
 
 // stick is a medium with the repository as it is now.

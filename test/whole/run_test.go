@@ -12,19 +12,45 @@ import (
 	"testing"
 	"time"
 
+	"kubesolo.io/os/internal/image/coretest"
+	"kubesolo.io/os/internal/image/inputs"
+	"kubesolo.io/os/internal/image/tool"
 	"kubesolo.io/os/internal/kubeapi"
 )
 
-// TestMakeRun is make run after its build, from a new data disk to the Ctrl-C of
-// the person: what is printed on the way, the kubeconfig, and the orderly end.
-func TestMakeRun(t *testing.T) {
-	build, ksimage := t.TempDir(), filepath.Join(t.TempDir(), "ksimage")
-	for _, name := range []string{"kubesolo-os-amd64.iso", "vmlinuz"} {
-		if err := os.Symlink(artefact(t, name), filepath.Join(build, name)); err != nil {
-			t.Fatal(err)
+// buildOfGivenParts is make image with all that a person may give it: the root of a
+// Tiny Core core.gz, a kernel with its modules, an archive with a KubeSolo.
+func buildOfGivenParts(t *testing.T, ksimage string) string {
+	t.Helper()
+	build, archive := filepath.Join(t.TempDir(), "build"), filepath.Join(t.TempDir(), "kubesolo-v0.0.0-linux-amd64.tar.gz")
+	copyBuild(t, build)
+	command(t, "tar", "-C", artefact(t, "bin"), "-I", "gzip -1", "-cf", archive, "kubesolo")
+	core := coretest.File(t, coretest.Tree(t, inputs.Debian{Run: tool.New(nil, time.Unix(0, 0)), Cache: filepath.Join(build, "cache/debian")}))
+	cmd := exec.CommandContext(t.Context(), ksimage, "build", "--out", build, "--level", "3", "--until", "iso", "--base", "tinycore", "--core-gz", core,
+		"--kernel-image", artefact(t, "vmlinuz"), "--kernel-modules", artefact(t, "work/kernel"), "--kubesolo", archive)
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	for _, want := range []string{`kernel +\d\S+ \(file /\S+/vmlinuz\), \d+ modules`, `root +Tiny Core userland, \d+ entries`} {
+		if !regexpMatch(t, want, string(out)) {
+			t.Errorf("what was given is not in the image, no line matches %s:\n%s", want, out)
 		}
 	}
+	if given, used := hashFile(t, artefact(t, "bin/kubesolo")), hashFile(t, filepath.Join(build, "work/kubesolo-release/kubesolo")); given != used {
+		t.Error("the KubeSolo of the archive is not in the image")
+	}
+	return build
+}
+
+// TestMakeRun is make run, from the build to the Ctrl-C of the person: what is printed
+// on the way to a new data disk, the kubeconfig, and the orderly end.
+func TestMakeRun(t *testing.T) {
+	artefact(t, "vmlinuz")
+	ksimage := filepath.Join(t.TempDir(), "ksimage")
 	command(t, "go", "build", "-o", ksimage, "../../cmd/ksimage")
+	build := buildOfGivenParts(t, ksimage)
 	ctx, cancel := context.WithTimeout(t.Context(), readyLimit)
 	defer cancel()
 	// In half of the memory that every other test of this tier has.

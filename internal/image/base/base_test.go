@@ -1,12 +1,10 @@
 package base_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"flag"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/u-root/u-root/pkg/cpio"
-
 	"kubesolo.io/os/internal/image/base"
+	"kubesolo.io/os/internal/image/coretest"
 	"kubesolo.io/os/internal/image/elfcheck"
 	"kubesolo.io/os/internal/image/inputs"
 	"kubesolo.io/os/internal/image/tool"
@@ -57,72 +54,6 @@ func debian(t *testing.T) inputs.Debian {
 	return inputs.Debian{Run: tool.New(nil, time.Unix(1700000000, 0)), Cache: cache}
 }
 
-// core returns a tree in Tiny Core's shape: a dynamic busybox with its own glibc in /lib
-// and no /lib64, a set-uid busybox, sudo, world-writable places, an open account.
-func core(t *testing.T, d inputs.Debian) *tree.Tree {
-	t.Helper()
-	packages, err := d.Fetch(context.Background(), "busybox", "libc6")
-	must(t, err)
-	tr := tree.New()
-	for _, p := range packages {
-		must(t, d.Entries(context.Background(), p, func(h *tar.Header, r io.Reader) error {
-			name := strings.TrimPrefix(h.Name, "usr/")
-			var to string
-			switch {
-			case name == "bin/busybox":
-				to = name
-			case name == "lib64/ld-linux-x86-64.so.2" || name == "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2":
-				to = "lib/ld-linux-x86-64.so.2"
-			case name == "lib/x86_64-linux-gnu/libc.so.6", name == "lib/x86_64-linux-gnu/libresolv.so.2", name == "lib/x86_64-linux-gnu/libm.so.6":
-				to = "lib/" + filepath.Base(name)
-			}
-			if to == "" || h.Typeflag != tar.TypeReg {
-				return nil
-			}
-			b, err := io.ReadAll(r)
-			if err != nil {
-				return err
-			}
-			// Tiny Core's busybox asks for the loader in /lib.
-			b = bytes.Replace(b, []byte("/lib64/ld-linux-x86-64.so.2\x00"), []byte("/lib/ld-linux-x86-64.so.2\x00\x00\x00"), 1)
-			return tr.File(to, 0o755, tree.Bytes(b), "")
-		}))
-	}
-	busybox, err := tr.ReadFile("bin/busybox")
-	must(t, err)
-	must(t,
-		tr.File("bin/busybox.suid", 0o755|fs.ModeSetuid, tree.Bytes(busybox), ""),
-		tr.Link("bin/su", "busybox.suid", ""), tr.Link("bin/sh", "busybox", ""), tr.Link("bin/mount", "busybox", ""),
-		tr.Link("sbin/poweroff", "../bin/busybox", ""), tr.Link("sbin/init", "/bin/busybox", ""), tr.Link("linuxrc", "bin/busybox", ""),
-		tr.File("init", 0o755, tree.Bytes("#!/bin/sh\n"), ""),
-		tr.File("usr/bin/sudo", 0o111|fs.ModeSetuid, tree.Bytes("x"), ""), tr.Link("usr/bin/sudoedit", "sudo", ""),
-		tr.File("etc/sudoers", 0o440, tree.Bytes("tc ALL=NOPASSWD: ALL\n"), ""),
-		tr.File("etc/shadow", 0o660, tree.Bytes("tc::13646:0:99999:7:::\n"), ""),
-		tr.File("etc/passwd", 0o664, tree.Bytes("tc:x:1001:50::/home/tc:/bin/sh\n"), ""),
-		tr.File("etc/ld.so.cache", 0o664, tree.Bytes("x"), ""),
-		tr.File("etc/host.conf", 0o664, tree.Bytes("order hosts,bind\n"), ""),
-		tr.Dir("etc/pcmcia", 0o755, ""), tr.File("etc/pcmcia/config.opts", 0o666, tree.Bytes("x"), ""),
-		tr.Dir("opt", 0o775|fs.ModeSetgid, ""), tr.File("opt/bootlocal.sh", 0o755, tree.Bytes("x"), ""),
-		tr.Dir("usr/local/tce.installed", 0o775, ""), tr.File("usr/bin/tce-load", 0o755, tree.Bytes("x"), ""),
-		tr.Dir("var/spool/cron", 0o775, ""), tr.Link("etc/mtab", "/proc/mounts", ""),
-		tr.Device("dev/console", 0o600, 5, 1, ""),
-	)
-	return tr
-}
-
-func coreGZ(t *testing.T, tr *tree.Tree) string {
-	t.Helper()
-	records, err := tr.Records()
-	must(t, err)
-	file := filepath.Join(t.TempDir(), "core.gz")
-	f, err := os.Create(file)
-	must(t, err)
-	z := gzip.NewWriter(f)
-	w := cpio.Newc.Writer(z)
-	must(t, cpio.WriteRecords(w, records), cpio.WriteTrailer(w), z.Close(), f.Close())
-	return file
-}
-
 // parts are small stand-ins for what is injected; which bytes they are does not matter
 // to the layout.
 func parts(t *testing.T) base.Parts {
@@ -143,7 +74,7 @@ func parts(t *testing.T) base.Parts {
 func TestTinyCore(t *testing.T) {
 	d := debian(t)
 	var lock inputs.Lock
-	tr, notes, err := base.TinyCore(coreGZ(t, core(t, d)), &lock)
+	tr, notes, err := base.TinyCore(coretest.File(t, coretest.Tree(t, d)), &lock)
 	must(t, err)
 	if len(notes) < 10 {
 		t.Errorf("notes: %v", notes)
@@ -173,7 +104,7 @@ func TestTinyCore(t *testing.T) {
 func TestTinyCoreWithoutItsOwnLoaderIsRefused(t *testing.T) {
 	d := debian(t)
 	var lock inputs.Lock
-	tr, _, err := base.TinyCore(coreGZ(t, core(t, d)), &lock)
+	tr, _, err := base.TinyCore(coretest.File(t, coretest.Tree(t, d)), &lock)
 	must(t, err)
 	must(t, base.Programs(context.Background(), d, tr, true, t.TempDir(), &lock))
 	tr.Remove("usr/lib/kubesolo")
@@ -253,7 +184,7 @@ func TestTinyCoreBadInput(t *testing.T) {
 	}
 	empty := tree.New()
 	must(t, empty.Dir("etc", 0o755, ""))
-	if _, _, err := base.TinyCore(coreGZ(t, empty), &inputs.Lock{}); err == nil || !strings.Contains(err.Error(), "not a Tiny Core root") {
+	if _, _, err := base.TinyCore(coretest.File(t, empty), &inputs.Lock{}); err == nil || !strings.Contains(err.Error(), "not a Tiny Core root") {
 		t.Errorf("a root without busybox: %v", err)
 	}
 }
