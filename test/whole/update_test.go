@@ -27,10 +27,9 @@ func TestUpdate(t *testing.T) {
 	c := newChannel(t)
 	image := artefact(t, "kubesolo-os-amd64.img")
 	built := hashFile(t, image)
-	// Twice what a good version needs; one that never gets Ready takes all of it.
-	const deadline = 210 * time.Second
-	n := installed(t, c, "update-bios", false, deadline)
+	n := installed(t, c, "update-bios", false)
 	n.testGrown(t)
+	n.testOutside(t, c)
 	n.testVolume(t)
 	n.apply(t, "bystander.yaml")
 	n.waitPhase(t, "bystander", "Running")
@@ -47,7 +46,7 @@ func TestUpdate(t *testing.T) {
 		})
 		before, slot = "0.2.0", "A"
 	}
-	bad := troubles("0.3", deadline, 0, 3)
+	bad := troubles("0.3", 0, 3)
 	n.badUpdates(t, c, bad, before)
 	t.Run("good after bad", func(t *testing.T) {
 		c.build("0.4.0")
@@ -70,6 +69,18 @@ func (n *node) testGrown(t *testing.T) {
 	}
 }
 
+// testOutside: a pod, whose address no network but the node's knows, has an answer
+// from the server with the updates.
+func (n *node) testOutside(t *testing.T, c *channel) {
+	t.Helper()
+	address, port, _ := strings.Cut(strings.TrimPrefix(c.URL, "http://"), ":")
+	n.apply(t, "outside.yaml", "ADDRESS", address, "PORT", port)
+	n.waitPhase(t, "outside", "Succeeded")
+	if text := n.logs(t, "outside"); !strings.Contains(text, "HTTP/1.") || !strings.Contains(text, "inet 10.42.") {
+		t.Errorf("the pod says:\n%s", text)
+	}
+}
+
 // switchOff ends the machine in order, after which its disk is clean.
 func (n *node) switchOff(t *testing.T) {
 	t.Helper()
@@ -85,8 +96,7 @@ func (n *node) switchOff(t *testing.T) {
 func TestUpdateUEFI(t *testing.T) {
 	c := newChannel(t)
 	c.build("0.4.0")
-	const deadline = 15 * time.Minute
-	n := installed(t, c, "update-uefi", true, deadline, vmtest.Disk{Path: c.stick()})
+	n := installed(t, c, "update-uefi", true, vmtest.Disk{Path: c.stick()})
 	t.Run("stick", func(t *testing.T) {
 		n.waitUpdate(t, "0.4.0", update.Armed)
 		t.Logf("0.4.0: %s", n.waitUpdate(t, "0.4.0", update.Good))
@@ -97,7 +107,7 @@ func TestUpdateUEFI(t *testing.T) {
 	if s := n.workload(t, time.Now()); s.Version != "0.4.0" || s.Slots.Good != "B" || s.State.Payload.From != update.MediumSource {
 		t.Errorf("status %+v", s)
 	}
-	n.badUpdates(t, c, troubles("0.5", deadline, 1, 2), "0.4.0")
+	n.badUpdates(t, c, troubles("0.5", 1, 2), "0.4.0")
 	if allUpdates() {
 		t.Run("good after bad", func(t *testing.T) {
 			c.build("0.6.0")
@@ -106,6 +116,9 @@ func TestUpdateUEFI(t *testing.T) {
 	}
 	n.switchOff(t)
 }
+
+// deadline is twice what a good version needs; one that never gets Ready takes all of it.
+const deadline = 210 * time.Second
 
 // trouble is a bad version: how it is made, and why it does not stay.
 type trouble struct {
@@ -118,7 +131,7 @@ type trouble struct {
 func allUpdates() bool { return os.Getenv("KS_ALL_UPDATES") == "1" }
 
 // troubles are the bad versions with these indices, or all.
-func troubles(series string, deadline time.Duration, indices ...int) (out []trouble) {
+func troubles(series string, indices ...int) (out []trouble) {
 	broken := func(code string) func(*testing.T, *channel, string) {
 		return func(t *testing.T, c *channel, version string) {
 			c.build(version, "kubesolo="+c.program("kubesolo", code))
@@ -156,7 +169,7 @@ func (n *node) badUpdates(t *testing.T, c *channel, bad []trouble, before string
 
 // installed boots a copy of the disk image, with a stick that says where updates
 // come from.
-func installed(t *testing.T, c *channel, name string, uefi bool, deadline time.Duration, more ...vmtest.Disk) *node {
+func installed(t *testing.T, c *channel, name string, uefi bool, more ...vmtest.Disk) *node {
 	t.Helper()
 	disk, stick := filepath.Join(t.TempDir(), "disk.img"), filepath.Join(t.TempDir(), "cidata.img")
 	command(t, "cp", "--sparse=always", artefact(t, "kubesolo-os-amd64.img"), disk)
