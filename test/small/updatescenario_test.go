@@ -139,8 +139,8 @@ menu is not shown, the machine restarts at once after a panic, and of the kernel
 %[1]spage_alloc.shuffle%[1]s is left out and %[1]sno_timer_check%[1]s is there, for machines that share two
 processors. The slot images have no more in them than the engine of updates with everything
 below it, down to the signed repository and the slot state. Stand-ins are what judges the health
-of a version, the database, and what ksinit and ksagent do around the engine, which is written
-after them: their own are in the tests of the shipped image (TestUpdate).
+of a version, the database, and what ksinit and ksagent do around the engine and the slot state:
+their own are in the tests of the shipped image (TestUpdate).
 
 Each update is done once, with all restarts, while QEMU logs what the disk is told: writes to
 the two copies of the slot state, to the data partition and, until it has its version, to the
