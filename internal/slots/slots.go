@@ -10,6 +10,7 @@
 package slots
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,10 +94,7 @@ func Open(o Options) (*Slots, Found, error) {
 	if found.Outcome == abslot.TrialFailed && s.state.Armed() {
 		found.Failed = "its kernel could not be loaded"
 		if s.state.Tries == 0 {
-			found.Failed = fmt.Sprintf("%d starts without a verdict", abslot.MaxTries)
-			if o.LastBoot != "" {
-				found.Failed += ": " + o.LastBoot
-			}
+			found.Failed = fmt.Sprintf("%d starts without a verdict: %s", abslot.MaxTries, cmp.Or(o.LastBoot, "of the last one nothing is known"))
 		}
 		errs = append(errs, s.GiveUp(found.Failed))
 	}

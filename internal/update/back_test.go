@@ -201,8 +201,8 @@ func TestCause(t *testing.T) {
 	}
 	// These are ksinit's words, in which it says why.
 	var said strings.Builder
-	for _, name := range []string{"slots.go", "node.go", "lastboot.go"} {
-		text, err := os.ReadFile("../../cmd/ksinit/" + name)
+	for _, name := range []string{"internal/slots/slots.go", "cmd/ksinit/slots.go", "cmd/ksinit/node.go", "cmd/ksinit/lastboot.go"} {
+		text, err := os.ReadFile("../../" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
