@@ -22,6 +22,7 @@ var (
 	updateCutSeed  = flag.Uint64("updateseed", 1, "seed of the power cuts in updates")
 	updateEvery    = flag.Int("updateevery", 1, "only each Nth of the power cuts in updates")
 	updateFrom     = flag.Int("updatefrom", 0, "which of N, by the rest of a division by N")
+	updateUEFI     = flag.Bool("updateuefi", false, "power cuts in updates with UEFI for firmware, not BIOS")
 	updateMatrix   = flag.Bool("updatematrix", false, "write "+matrixFile)
 )
 
@@ -50,10 +51,10 @@ const (
 func TestUpdatePowerCuts(t *testing.T) {
 	w := newUpdateWorld(t)
 	m := &cutMatrix{t: t, dir: w.dir, accel: vmtest.Accelerator(t.Context(), w.kernel.Image)}
-	if *updateEvery < 1 || *updateFrom < 0 || *updateMatrix && *updateEvery != 1 {
-		t.Fatal("-updateevery is 1 or more, and 1 with -updatematrix; -updatefrom is not negative")
+	if *updateEvery < 1 || *updateFrom < 0 || *updateMatrix && (*updateEvery != 1 || *updateUEFI) {
+		t.Fatal("-updateevery is 1 or more, and 1 with -updatematrix, which is by BIOS; -updatefrom is not negative")
 	}
-	t.Logf("each of %d, from %d on, seed %d", *updateEvery, *updateFrom%*updateEvery, *updateCutSeed)
+	t.Logf("each of %d, from %d on, seed %d, UEFI %v", *updateEvery, *updateFrom%*updateEvery, *updateCutSeed, *updateUEFI)
 	begin := time.Now()
 	scenarios := updateScenarios(t, w, m.accel)
 	t.Logf("%v for the updates without a cut", time.Since(begin).Round(time.Second))

@@ -61,7 +61,11 @@ func (m updateVM) run(ctx context.Context) (told, error) {
 	if m.look {
 		serial = "look"
 	}
-	c := vmtest.Config{Name: "update", Accel: m.accel, Memory: 256, CPUs: 1, Reboots: !m.look}
+	memory := 256 // MiB
+	if *updateUEFI {
+		memory = 512 // with less GRUB says "out of memory" for both slots
+	}
+	c := vmtest.Config{Name: "update", Accel: m.accel, Memory: memory, CPUs: 1, UEFI: *updateUEFI, Reboots: !m.look}
 	c.Extra = []string{"-blockdev", "driver=file,node-name=diskfile,filename=" + m.disk}
 	if m.log == "" {
 		c.Extra = append(c.Extra, "-blockdev", "driver=raw,node-name=disk,file=diskfile")
