@@ -61,7 +61,7 @@ type Slots struct {
 // Found is what Open saw.
 type Found struct {
 	Outcome abslot.Outcome
-	State   abslot.State // after what Open mended or gave up
+	State   abslot.State // mended, and before a trial that failed is given up
 	Mended  bool         // a copy was damaged
 	// Failed is the reason of a trial that ended without a verdict, else empty.
 	Failed string
@@ -142,21 +142,22 @@ func (s *Slots) EndTrial(reason string) (ends bool, err error) {
 
 // Arm has the next boot try a slot.
 func (s *Slots) Arm(slot abslot.Slot) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.order(func(x abslot.State) (abslot.State, error) { return x.Arm(slot, abslot.MaxTries) })
 }
 
 // Commit makes the running slot the good one.
 func (s *Slots) Commit() error {
-	err := s.order(func(x abslot.State) (abslot.State, error) { return x.Commit(s.running) })
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.mu.Unlock() // at once with onTrial: else EndTrial restarts what was found good
+	err := s.order(func(x abslot.State) (abslot.State, error) { return x.Commit(s.running) })
 	s.onTrial = s.onTrial && err != nil
 	return err
 }
 
+// order is change, unless no order is taken; the lock is held.
 func (s *Slots) order(next func(abslot.State) (abslot.State, error)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case s.problem != nil:
 		return s.problem

@@ -2,8 +2,8 @@
 // signed repository offers (trust), and puts it into the words of the engine and of
 // the download (fetch).
 //
-// It owns no state, and never reads a source or a device. Tested with plain values
-// here, and with signed repositories by the tests of ksagent.
+// It owns no state, never reads a source, and a device only to verify it. Tested with
+// plain values here, and with signed repositories and devices by the tests of ksagent.
 package target
 
 import (
