@@ -280,14 +280,15 @@ func TestPID1Life(t *testing.T) {
 	p.expect(`degraded +service kubesolo: killed by SIGKILL; last output: kubesolo starts with \[\]`, 1)
 	p.expect(`ok +service kubesolo: ready`, 2)
 	// Two starts have left two orphans, which must not stay as zombies.
+	byName, zombies := p.children()
 	for range 100 {
-		byName, _ = p.children()
-		if len(byName["busybox"]) == 0 {
+		if len(byName["busybox"])+len(zombies) == 0 {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
+		byName, zombies = p.children()
 	}
-	if byName, zombies := p.children(); len(byName["busybox"])+len(zombies) > 0 {
+	if len(byName["busybox"])+len(zombies) > 0 {
 		t.Errorf("orphans %v, zombies %v", byName["busybox"], zombies)
 	}
 
