@@ -38,16 +38,16 @@ run: image ## build, boot the ISO in QEMU, wait until the node is Ready (ARGS='-
 	$(KSIMAGE) run $(RUN_FLAGS)
 run-disk: image ## the same from the disk image
 	$(KSIMAGE) run --disk $(RUN_FLAGS)
-test: ## all tests: unit, namespaces, VM, whole
+test: ## all tests: unit, namespaces, VM, image, modules, whole
 	test/tiers.sh
 check: ## the quick part: formatting, vet, unit tests
-	test/tiers.sh unit
+	test/tiers.sh unit modules
 test-ns: ## the namespace tier (root)
 	test/tiers.sh ns
 test-vm: ## the small VM tier, with all power cuts (writes docs/power-cut-matrix.md)
 	test/tiers.sh small matrix
 test-whole: ## the whole image to Ready
-	test/tiers.sh image whole
+	test/tiers.sh image whole again
 bench: image ## measure the budgets, print them and write build/bench.json
 	go run ./test/bench
 fmt: ## format all Go code

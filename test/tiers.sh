@@ -2,13 +2,13 @@
 # The tests in tiers, cheap ones first; stops at the first tier that fails.
 #
 #   test/tiers.sh            all tiers, as make test and CI run them
-#   test/tiers.sh unit ns    only these: unit ns small image whole; or matrix
+#   test/tiers.sh unit ns    only these: unit ns small image modules whole again; or matrix
 #
 # A skip where a test could have run is a failure: KS_REQUIRE_NS=1 and
 # KS_WHOLE=1 turn the skips of tests that need root or an image into failures.
 set -eu
 cd "$(dirname "$0")/.."
-all="unit ns small image whole"
+all="unit ns small image modules whole again"
 # As the image is built: else all of it, Kubernetes too, is compiled once more
 # (nine minutes on two cores).
 export CGO_ENABLED=0 GOFLAGS=-trimpath
@@ -34,33 +34,37 @@ need() {
 	fi
 }
 
-# Nested modules have their own go.mod: ./... does not reach into them.
-modules() { find . -name go.mod -not -path './build/*' -exec dirname {} \; | sort; }
-
 unit() {
-	# The node engine's tests of a whole control plane ask for namespaces too.
-	[ "$(id -u)" != 0 ] || export KS_REQUIRE_NS=1
 	unformatted=$(gofmt -l $(find . -name '*.go' -not -path './build/*' -not -path './.git/*'))
 	if [ -n "$unformatted" ]; then
 		echo "not formatted (gofmt -w):" "$unformatted"
 		return 1
 	fi
-	for m in $(modules); do
-		say "unit: $m"
-		# test/small and test/whole are tiers of their own. A module that
-		# only pins another project's program has no package of ours.
-		packages=$(cd "$m" && go list ./... | grep -v -e '/test/small$' -e '/test/whole$' || true)
-		# What the tier ns is about to run whole need not run twice.
-		case "$m $todo" in ". "*" ns "*) packages=$(echo "$packages" | grep -v -x -F "$(ns_packages | sed 's|^\./|kubesolo.io/os/|')") ;; esac
-		[ -n "$packages" ] || continue
-		# shellcheck disable=SC2086 # a list
-		(cd "$m" && go vet ./... && go test $packages)
-	done
+	# test/small and test/whole are tiers of their own, and what the tier ns is
+	# about to run whole need not run twice.
+	packages=$(go list ./... | grep -v -e '/test/small$' -e '/test/whole$')
+	case "$todo" in *" ns "*) packages=$(echo "$packages" | grep -v -x -F "$(ns_packages | sed 's|^\./|kubesolo.io/os/|')") ;; esac
+	go vet ./...
+	# shellcheck disable=SC2086 # a list
+	go test $packages
 	# The race detector where goroutines are, and no big dependency is.
 	say "unit: race detector"
 	CGO_ENABLED=1 go test -race ./internal/boot ./internal/reap ./internal/supervise ./internal/event ./internal/clocksync \
 		./internal/klog ./internal/atomicfile ./internal/control ./internal/vmtest ./internal/vmrun ./internal/sshd \
 		./internal/update ./internal/update/fetch ./internal/update/kube
+}
+
+# The nested modules, which ./... does not reach into. Their dependencies are
+# Kubernetes and containerd: after the image, which compiles those beside other tiers.
+modules() {
+	# The node engine's tests of a whole control plane ask for namespaces too.
+	[ "$(id -u)" != 0 ] || export KS_REQUIRE_NS=1
+	for m in $(find . -mindepth 2 -name go.mod -not -path './build/*' -exec dirname {} \; | sort); do
+		say "module $m"
+		packages=$(cd "$m" && go list ./...)
+		# A module that only pins another project's program has no package of ours.
+		[ -z "$packages" ] || (cd "$m" && go vet ./... && go test ./...)
+	done
 }
 
 # Only packages that ask for namespaces.
@@ -85,10 +89,41 @@ small() { go test -count=1 -timeout 60m ./test/small -updateevery 24 -updatefrom
 # All of them; it writes docs/power-cut-matrix.md.
 matrix() { go test -count=1 -v -timeout 150m -run '^TestUpdatePowerCuts$' ./test/small -updatematrix; }
 
-# The second build proves that the same inputs give the same bytes.
-image() { make image && test/again.sh; }
+image() { make image; }
 
 whole() { KS_WHOLE=1 go test -count=1 -v -timeout 80m ./test/whole; }
+
+# A second build proves that the same inputs give the same bytes.
+again() { test/again.sh; }
+
+# ahead TIER: begins it beside the tiers before it, at the lowest priority. What
+# compiles has no deadline, and namespaces and machines leave the processors idle
+# for a good third of their time.
+ahead() {
+	echo "($1 is begun beside this, at the lowest priority)"
+	log=$(mktemp)
+	setsid nice -n 19 "$0" "$1" > "$log" 2>&1 &
+	running="$1 $! $log"
+}
+
+# joined TIER: waits for a tier that was begun ahead, and fails as it did.
+joined() {
+	# shellcheck disable=SC2086 # three words
+	set -- $running
+	running=""
+	status=0
+	wait "$2" || status=$?
+	cat "$3"
+	rm -f "$3"
+	return "$status"
+}
+
+# What was begun ahead ends with this.
+abandon() {
+	# shellcheck disable=SC2086 # three words
+	set -- $running
+	[ $# = 0 ] || { kill -- "-$2"; rm -f "$3"; } 2> /dev/null || true
+}
 
 need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base ssh openssh-client \
 	qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils /usr/share/OVMF/OVMF_CODE_4M.fd ovmf \
@@ -103,14 +138,28 @@ for tier in $todo; do
 	*) echo "tiers.sh: no tier $tier; there are: $all matrix" >&2; exit 2 ;;
 	esac
 done
+running=""
+trap abandon EXIT
+trap 'exit 1' INT TERM
 for tier in $todo; do
 	say "tier $tier"
 	begin=$(date +%s)
-	# Not `|| status=$?`: that would switch -e off inside the tier.
-	set +e
-	(set -e; "$tier")
-	status=$?
-	set -e
+	# The work of two tiers is done beside others, where those are asked for.
+	case "$tier $todo" in
+	"ns "*" image "*) ahead image ;;
+	"whole "*" again "*) ahead again ;;
+	esac
+	status=0
+	case "$running " in
+	"$tier "*) joined || status=$? ;;
+	*)
+		# Not `|| status=$?`: that would switch -e off inside the tier.
+		set +e
+		(set -e; trap - EXIT; "$tier")
+		status=$?
+		set -e
+		;;
+	esac
 	took=$(($(date +%s) - begin))
 	times="$times$(printf '%-8s %5d s' "$tier" "$took")
 "

@@ -244,6 +244,7 @@ func (d *slotDisk) checkWhole(vm *vmtest.VM, expect func(string) []string, after
 // TestGRUB boots the real GRUB with the real menu from a disk as the image has it,
 // for the states that there can be and for what power cuts leave of them.
 func TestGRUB(t *testing.T) {
+	t.Parallel() // its machines have one processor
 	d := newSlotDisk(t)
 	block := func(s abslot.State) []byte {
 		b, err := s.Encode()

@@ -50,6 +50,7 @@ type trial struct {
 // followed are lost, kept or torn at random. (Killing QEMU alone loses nothing:
 // its writes are in the host's page cache.)
 func TestPowerCuts(t *testing.T) {
+	t.Parallel() // it waits for the disk half of the time
 	c := newCutter(t)
 	random := rand.New(rand.NewPCG(*cutSeed, 0))
 	base := trial{disk: c.freshDisk(t), at: "fresh"}
@@ -190,6 +191,7 @@ func (c *cutter) boot(t *testing.T, base trial, trials []trial, last bool) (log 
 // TestFullDisk starts the datastore on a disk that was filled to its last block
 // under it, with a log that is still to be merged.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	c := newCutter(t)
 	vm := vmtest.Run(t, vmtest.Config{
 		Kernel: c.kernel.Image, Initrd: c.initrd, Append: "console=ttyS0 panic=-1 quiet cut.disks=1 cut.full", Memory: 512,

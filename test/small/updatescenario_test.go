@@ -31,8 +31,8 @@ type updateScenario struct {
 	results []cutResult
 }
 
-// updateScenarios runs each update once, without a cut. The last one begins where
-// the first ends, so that the slots have changed their parts.
+// updateScenarios runs each update once, without a cut, two at a time. The last one
+// begins where the first ends, so that the slots have changed their parts.
 func updateScenarios(t *testing.T, w *updateWorld, accel string) []*updateScenario {
 	t.Helper()
 	one, two := w.slot(t, "0.1.0", "good"), w.slot(t, "0.2.0", "good")
@@ -43,13 +43,24 @@ func updateScenarios(t *testing.T, w *updateWorld, accel string) []*updateScenar
 	kinds := updateKinds()
 	good := &updateScenario{updateKind: kinds[0], base: d.path, medium: w.medium(t, "good", one, two), phase: string(update.Idle),
 		aim: updateAim{oldSlot: "A", newSlot: "B", oldVersion: one.version, newVersion: two.version, good: true}}
-	updated := good.run(t, d, w.dir, accel)
 	unhealthy := &updateScenario{updateKind: kinds[1], base: d.path, medium: w.medium(t, "unhealthy", one, four), phase: string(update.Idle),
 		aim: updateAim{oldSlot: "A", newSlot: "B", oldVersion: one.version, newVersion: four.version}}
-	unhealthy.run(t, d, w.dir, accel)
-	panics := &updateScenario{updateKind: kinds[2], base: updated, medium: w.medium(t, "good", one, two, three), phase: string(update.Good),
+	panics := &updateScenario{updateKind: kinds[2], medium: w.medium(t, "good", one, two, three), phase: string(update.Good),
 		aim: updateAim{oldSlot: "B", newSlot: "A", oldVersion: two.version, newVersion: three.version, panics: true}}
-	panics.run(t, d, w.dir, accel)
+	t.Run("without a cut", func(t *testing.T) {
+		t.Run("unhealthy", func(t *testing.T) {
+			t.Parallel()
+			unhealthy.run(t, d, w.dir, accel)
+		})
+		t.Run("good, then panics", func(t *testing.T) {
+			t.Parallel()
+			panics.base = good.run(t, d, w.dir, accel)
+			panics.run(t, d, w.dir, accel)
+		})
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
 	return []*updateScenario{good, unhealthy, panics}
 }
 

@@ -24,6 +24,8 @@ const (
 	readyLimit = 12 * time.Minute
 	podLimit   = 6 * time.Minute
 	apiPort    = 6443
+	// slow is what a wait of a second or two is not.
+	slow = 20 * time.Second
 )
 
 // artefact gives a built file, and skips outside the tier.
@@ -93,16 +95,22 @@ func (n *node) waitEvent(t *testing.T, limit time.Duration, match func(event.Eve
 }
 
 // eventually asks until check is content. It is how a watcher without watches
-// waits: the first check is at once, the others every second.
+// waits: the first check is at once, the others every second. What takes long is
+// logged with what was last missing.
 func (n *node) eventually(t *testing.T, limit time.Duration, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	for {
+	var missing error
+	for begun := time.Now(); ; {
 		err := check(ctx)
+		if took := time.Since(begun); err == nil && took > slow {
+			t.Logf("%s: after %.0f s; before that: %.300v", what, took.Seconds(), missing)
+		}
 		if err == nil {
 			return
 		}
+		missing = err
 		select {
 		case <-time.After(time.Second):
 		case <-n.Died():

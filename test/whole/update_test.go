@@ -233,11 +233,13 @@ func (n *node) goodUpdate(t *testing.T, version, slot string) {
 
 // badUpdate ends Ready in the version from before, with the reason.
 func (n *node) badUpdate(t *testing.T, version, before, reason string) {
+	ordered := time.Now()
 	n.osUpdate(t, version)
 	n.waitUpdate(t, version, update.Armed)
 	armed := time.Now()
 	got := n.waitUpdate(t, version, update.RolledBack)
-	t.Logf("%s: back after %.0f s: %s", version, time.Since(armed).Seconds(), got)
+	back := time.Now()
+	t.Logf("%s: armed after %.0f s, back after %.0f s more: %s", version, armed.Sub(ordered).Seconds(), back.Sub(armed).Seconds(), got)
 	if !strings.HasPrefix(got, reason) {
 		t.Errorf("the reason is %q, want %q", got, reason)
 	}
@@ -245,7 +247,10 @@ func (n *node) badUpdate(t *testing.T, version, before, reason string) {
 	n.waitEvent(t, readyLimit, func(e event.Event) bool {
 		return e.Type == event.Update && e.Name == version && strings.Contains(e.Message, "database of before restored")
 	})
-	s := n.workload(t, time.Now())
+	restored := time.Now()
+	s := n.workload(t, restored)
+	t.Logf("%s: the database of before is restored after %.0f s, its workload there after %.0f s more",
+		version, restored.Sub(back).Seconds(), time.Since(restored).Seconds())
 	n.succeeded(t, version, "RolledBack")
 	if _, refused := s.State.RefusedFor(version); s.Version != before || !refused || s.Slots.OnTrial || s.Slots.Trial != "" {
 		t.Errorf("status %+v", s)
