@@ -38,10 +38,10 @@ run: image ## build, boot the ISO in QEMU, wait until the node is Ready (ARGS='-
 	$(KSIMAGE) run $(RUN_FLAGS)
 run-disk: image ## the same from the disk image
 	$(KSIMAGE) run --disk $(RUN_FLAGS)
-test: ## all tests: unit, namespaces, VM, image, modules, whole
+test: ## all tests: unit, namespaces, VM, image, whole, modules
 	test/tiers.sh
 check: ## the quick part: formatting, vet, unit tests
-	test/tiers.sh unit modules
+	test/tiers.sh unit vet modules
 test-ns: ## the namespace tier (root)
 	test/tiers.sh ns
 test-vm: ## the small VM tier, with all power cuts (writes docs/power-cut-matrix.md)

@@ -2,13 +2,13 @@
 # The tests in tiers, cheap ones first; stops at the first tier that fails.
 #
 #   test/tiers.sh            all tiers, as make test and CI run them
-#   test/tiers.sh unit ns    only these: unit ns small image modules whole again; or matrix
+#   test/tiers.sh unit ns    only these: unit ns small image whole vet again modules; or matrix
 #
 # A skip where a test could have run is a failure: KS_REQUIRE_NS=1 and
 # KS_WHOLE=1 turn the skips of tests that need root or an image into failures.
 set -eu
 cd "$(dirname "$0")/.."
-all="unit ns small image modules whole again"
+all="unit ns small image whole vet again modules"
 # As the image is built: else all of it, Kubernetes too, is compiled once more
 # (nine minutes on two cores).
 export CGO_ENABLED=0 GOFLAGS=-trimpath
@@ -54,17 +54,29 @@ unit() {
 		./internal/update ./internal/update/fetch ./internal/update/kube
 }
 
-# The nested modules, which ./... does not reach into. Their dependencies are
-# Kubernetes and containerd: after the image, which compiles those beside other tiers.
+# Nested modules have their own go.mod: ./... does not reach into them. Their
+# dependencies are Kubernetes and containerd, which the image compiles too: after it.
+nested() { find . -mindepth 2 -name go.mod -not -path './build/*' -exec dirname {} \; | sort; }
+
+# each COMMAND...: in every nested module that has a package of ours; some only pin
+# another project's program.
+each() {
+	for m in $(nested); do
+		packages=$(cd "$m" && go list ./...)
+		[ -z "$packages" ] || (say "module $m" && cd "$m" && "$@" ./...)
+	done
+}
+
+# For a vet that knows what prints, Go looks at all dependencies. The tests are compiled.
+vet() {
+	each go vet
+	each go test -run '^$'
+}
+
 modules() {
 	# The node engine's tests of a whole control plane ask for namespaces too.
 	[ "$(id -u)" != 0 ] || export KS_REQUIRE_NS=1
-	for m in $(find . -mindepth 2 -name go.mod -not -path './build/*' -exec dirname {} \; | sort); do
-		say "module $m"
-		packages=$(cd "$m" && go list ./...)
-		# A module that only pins another project's program has no package of ours.
-		[ -z "$packages" ] || (cd "$m" && go vet ./... && go test ./...)
-	done
+	each go test
 }
 
 # Only packages that ask for namespaces.
@@ -103,26 +115,19 @@ ahead() {
 	echo "($1 is begun beside this, at the lowest priority)"
 	log=$(mktemp)
 	setsid nice -n 19 "$0" "$1" > "$log" 2>&1 &
-	running="$1 $! $log"
+	running="$running $1:$!:$log"
 }
 
-# joined TIER: waits for a tier that was begun ahead, and fails as it did.
-joined() {
-	# shellcheck disable=SC2086 # three words
-	set -- $running
-	running=""
-	status=0
-	wait "$2" || status=$?
-	cat "$3"
-	rm -f "$3"
-	return "$status"
-}
+# begun TIER: the process and the output of what was begun ahead; nothing else.
+begun() { for job in $running; do case $job in "$1":*) echo "${job#*:}" | tr : ' ' ;; esac; done; }
 
-# What was begun ahead ends with this.
+# abandon: what was begun ahead, and has its output still, ends with this.
 abandon() {
-	# shellcheck disable=SC2086 # three words
-	set -- $running
-	[ $# = 0 ] || { kill -- "-$2"; rm -f "$3"; } 2> /dev/null || true
+	for job in $running; do
+		log=${job##*:} job=${job%:*}
+		[ ! -e "$log" ] || kill -- "-${job#*:}" 2> /dev/null || true
+		rm -f "$log"
+	done
 }
 
 need gcc gcc make make apt-get apt depmod kmod busybox busybox-static dnsmasq dnsmasq-base ssh openssh-client \
@@ -144,22 +149,27 @@ trap 'exit 1' INT TERM
 for tier in $todo; do
 	say "tier $tier"
 	begin=$(date +%s)
-	# The work of two tiers is done beside others, where those are asked for.
-	case "$tier $todo" in
-	"ns "*" image "*) ahead image ;;
-	"whole "*" again "*) ahead again ;;
+	case "$tier" in
+	ns) beside="image" ;;
+	whole) beside="vet again" ;;
+	*) beside="" ;;
 	esac
+	for later in $beside; do
+		case "$todo" in *" $later "*) ahead "$later" ;; esac
+	done
+	set -- $(begun "$tier")
 	status=0
-	case "$running " in
-	"$tier "*) joined || status=$? ;;
-	*)
+	if [ $# = 2 ]; then
+		wait "$1" || status=$?
+		cat "$2"
+		rm -f "$2"
+	else
 		# Not `|| status=$?`: that would switch -e off inside the tier.
 		set +e
 		(set -e; trap - EXIT; "$tier")
 		status=$?
 		set -e
-		;;
-	esac
+	fi
 	took=$(($(date +%s) - begin))
 	times="$times$(printf '%-8s %5d s' "$tier" "$took")
 "

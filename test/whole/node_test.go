@@ -2,6 +2,7 @@ package whole
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -181,6 +182,7 @@ func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 			n.explain(t, name)
 		}
 	})
+	begun := time.Now()
 	n.eventually(t, podLimit, "pod "+name, func(ctx context.Context) (err error) {
 		if p, err = n.pod(ctx, name); err != nil {
 			return err
@@ -190,10 +192,13 @@ func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 		}
 		return nil
 	})
+	if time.Since(begun) > slow {
+		n.explain(t, name)
+	}
 	return p
 }
 
-// explain logs what the API knows of a pod that is not as it should be.
+// explain logs what the API knows of a pod that is not as it should be, or was late.
 func (n *node) explain(t *testing.T, name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // t.Context() is over
 	defer cancel()
@@ -210,7 +215,9 @@ func (n *node) explain(t *testing.T, name string) {
 		}
 	}
 	text, logErr := n.api.Logs(ctx, "default", name, "")
-	t.Logf("pod %s: events %v, log %v:\n%s", name, err, logErr, text)
+	var status struct{ Status json.RawMessage }
+	_ = n.api.Do(ctx, "GET", path("pods", name), nil, &status)
+	t.Logf("pod %s: %s; events %v, log %v:\n%s", name, status.Status, err, logErr, text)
 }
 
 func (n *node) logs(t *testing.T, name string) (text string) {
