@@ -12,9 +12,9 @@ import (
 )
 
 // TestFaults lets pods without limits take all processes, a whole file system
-// in memory and all memory of a small node, and stops kubesolo as a hang
-// does. Nothing of the system ends but what hung, and a pod beside them does not
-// notice.
+// in memory and all memory of a small node, stops kubesolo as a hang does, and takes
+// the memory of two services away. Nothing of the system ends but what hung or was
+// killed for that, and a pod beside them does not notice.
 func TestFaults(t *testing.T) {
 	kernel := artefact(t, "vmlinuz")
 	n := boot(t, vmtest.Config{
@@ -40,13 +40,16 @@ func TestFaults(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		n.fault(t, "memory", "tail /dev/zero", "Failed")
 	})
+	for _, service := range []string{"ksagent", "kubesolo"} {
+		t.Run(service+" is out of memory", func(t *testing.T) { n.testOutOfMemory(t, service) })
+	}
 
 	after := n.waitPhase(t, "bystander", "Running")
 	a, b := before.Status.ContainerStatuses[0], after.Status.ContainerStatuses[0]
 	if after.Metadata.UID != before.Metadata.UID || a.ContainerID != b.ContainerID || a.RestartCount != b.RestartCount {
 		t.Errorf("the bystander noticed: was %+v, is %+v", before, after)
 	}
-	for service, want := range map[string]int{"containerd": 0, "kubesolo": 1, "ksagent": 0} {
+	for service, want := range map[string]int{"containerd": 0, "kubesolo": 2, "ksagent": 1} {
 		if got := n.countEvents(service, "exited"); got != want {
 			t.Errorf("%s ended %d times, want %d", service, got, want)
 		}
@@ -102,4 +105,24 @@ func (n *node) testHang(t *testing.T) {
 		return n.nodeReady(ctx, noticed)
 	})
 	t.Logf("Ready %.1f s after the hang was noticed", time.Since(noticed).Seconds())
+}
+
+// testOutOfMemory has the kernel kill a service for want of memory, as it does when
+// there is a leak. The reason is named, and the service comes back.
+func (n *node) testOutOfMemory(t *testing.T, service string) {
+	begun := time.Now()
+	n.startPrivileged(t, "oom-"+service, "cd /host/sys/fs/cgroup/"+service+" && echo 0 > memory.swap.max && echo 1M > memory.max; "+
+		"echo max > memory.max; echo max > memory.swap.max")
+	killed := false
+	n.waitEvent(t, podLimit, func(e event.Event) bool {
+		if e.Type != event.Service || e.Name != service {
+			return false
+		}
+		killed = killed || e.State == "exited" && strings.HasPrefix(e.Message, "killed by SIGKILL (out of memory)")
+		return killed && e.State == "ready"
+	})
+	n.eventually(t, readyLimit, "Ready after "+service+" was killed", func(ctx context.Context) error {
+		return n.nodeReady(ctx, begun)
+	})
+	t.Logf("Ready %.1f s after its memory was taken", time.Since(begun).Seconds())
 }

@@ -26,7 +26,7 @@ const (
 	podLimit   = 6 * time.Minute
 	apiPort    = 6443
 	// slow is what a wait of a second or two is not.
-	slow = 20 * time.Second
+	slow = 30 * time.Second
 )
 
 // artefact gives a built file, and skips outside the tier.
