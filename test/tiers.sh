@@ -12,6 +12,7 @@ all="unit ns small image whole vet again modules"
 # As the image is built: else all of it, Kubernetes too, is compiled once more
 # (nine minutes on two cores).
 export CGO_ENABLED=0 GOFLAGS=-trimpath
+[ "$(id -u)" != 0 ] || export KS_REQUIRE_NS=1 # in every tier that asks for namespaces
 times=""
 
 say() { printf '\n=== %s\n' "$*"; }
@@ -73,11 +74,7 @@ vet() {
 	each go test -run '^$'
 }
 
-modules() {
-	# The node engine's tests of a whole control plane ask for namespaces too.
-	[ "$(id -u)" != 0 ] || export KS_REQUIRE_NS=1
-	each go test
-}
+modules() { each go test; }
 
 # Only packages that ask for namespaces.
 ns_packages() { grep -rl --include='*_test.go' 'nstest\.Require' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|'; }
@@ -90,7 +87,7 @@ ns() {
 	# -count=1, as the result of a skip must not come from the cache.
 	packages=$(ns_packages)
 	# shellcheck disable=SC2086 # a list
-	KS_REQUIRE_NS=1 go test -count=1 $packages
+	go test -count=1 $packages
 }
 
 # The power cuts in updates are of this tier too. All of them take 40 minutes of
@@ -166,7 +163,7 @@ for tier in $todo; do
 	else
 		# Not `|| status=$?`: that would switch -e off inside the tier.
 		set +e
-		(set -e; trap - EXIT; "$tier")
+		(set -e; "$tier")
 		status=$?
 		set -e
 	fi

@@ -216,21 +216,7 @@ func (n *node) testSignals(t *testing.T) {
 // the pods must not notice.
 func (n *node) testKill(t *testing.T, service string) {
 	hello, web := n.waitPhase(t, "hello", "Running"), n.waitPhase(t, "web", "Running")
-	exits := n.countEvents(service, "exited")
-	killed := time.Now()
-	n.startPrivileged(t, "kill-"+service, "kill -9 $(pidof "+service+")")
-	seen := 0
-	n.waitEvent(t, podLimit, func(e event.Event) bool {
-		if e.Type == event.Service && e.Name == service && e.State == "exited" {
-			seen++
-		}
-		return seen > exits && e.Type == event.Service && e.Name == service && e.State == "ready"
-	})
-	t.Logf("%s is back after %.1f s", service, time.Since(killed).Seconds())
-	n.eventually(t, readyLimit, "Ready after the death of "+service, func(ctx context.Context) error {
-		return n.nodeReady(ctx, killed)
-	})
-	t.Logf("Ready after %.1f s", time.Since(killed).Seconds())
+	n.comesBack(t, service, "kill-"+service, "kill -9 $(pidof "+service+")")
 	// That pods can be made again is the proof that all is well.
 	if text := n.privileged(t, "after-"+service, "echo made after the fault"); !strings.Contains(text, "made after") {
 		t.Errorf("a new pod says %q", text)
@@ -242,6 +228,29 @@ func (n *node) testKill(t *testing.T, service string) {
 			t.Errorf("pod %s noticed: was %+v, is %+v", before.Metadata.Name, before, now)
 		}
 	}
+}
+
+// comesBack has a privileged pod of this name end a service, waits until that is there
+// again and the node is Ready, and gives the reason of that end.
+func (n *node) comesBack(t *testing.T, service, name, script string) (reason string) {
+	t.Helper()
+	exits := n.countEvents(service, "exited")
+	begun := time.Now()
+	n.startPrivileged(t, name, script)
+	seen := 0
+	n.waitEvent(t, podLimit, func(e event.Event) bool {
+		if e.Type == event.Service && e.Name == service && e.State == "exited" {
+			seen++
+			reason = e.Message
+		}
+		return seen > exits && e.Type == event.Service && e.Name == service && e.State == "ready"
+	})
+	t.Logf("%s is back after %.1f s: %s", service, time.Since(begun).Seconds(), reason)
+	n.eventually(t, readyLimit, "Ready after the end of "+service, func(ctx context.Context) error {
+		return n.nodeReady(ctx, begun)
+	})
+	t.Logf("Ready after %.1f s", time.Since(begun).Seconds())
+	return reason
 }
 
 // countEvents counts a service's events in a state so far.

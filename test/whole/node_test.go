@@ -25,7 +25,7 @@ const (
 	readyLimit = 12 * time.Minute
 	podLimit   = 6 * time.Minute
 	apiPort    = 6443
-	// slow is what a wait of a second or two is not.
+	// slow is worth a line in the log: a pod has ended after ten seconds or twenty.
 	slow = 30 * time.Second
 )
 
@@ -97,19 +97,20 @@ func (n *node) waitEvent(t *testing.T, limit time.Duration, match func(event.Eve
 
 // eventually asks until check is content. It is how a watcher without watches
 // waits: the first check is at once, the others every second. What takes long is
-// logged with what was last missing.
-func (n *node) eventually(t *testing.T, limit time.Duration, what string, check func(context.Context) error) {
+// logged with what was last missing. It gives how long that took.
+func (n *node) eventually(t *testing.T, limit time.Duration, what string, check func(context.Context) error) (took time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	var missing error
 	for begun := time.Now(); ; {
 		err := check(ctx)
-		if took := time.Since(begun); err == nil && took > slow {
-			t.Logf("%s: after %.0f s; before that: %.300v", what, took.Seconds(), missing)
-		}
+		took = time.Since(begun)
 		if err == nil {
-			return
+			if took > slow {
+				t.Logf("%s: after %.0f s; before that: %.300v", what, took.Seconds(), missing)
+			}
+			return took
 		}
 		missing = err
 		select {
@@ -182,8 +183,7 @@ func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 			n.explain(t, name)
 		}
 	})
-	begun := time.Now()
-	n.eventually(t, podLimit, "pod "+name, func(ctx context.Context) (err error) {
+	took := n.eventually(t, podLimit, "pod "+name, func(ctx context.Context) (err error) {
 		if p, err = n.pod(ctx, name); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (n *node) waitPhase(t *testing.T, name string, phases ...string) pod {
 		}
 		return nil
 	})
-	if time.Since(begun) > slow {
+	if took > slow {
 		n.explain(t, name)
 	}
 	return p
